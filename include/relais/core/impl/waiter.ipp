@@ -1,0 +1,239 @@
+#pragma once
+
+#include <relais/core/waiter.hpp>
+#include <relais/core/worker.hpp>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+
+#include <cerrno>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <unordered_map>
+#include <vector>
+#if defined(__linux__)
+#include <sys/epoll.h>
+#endif
+
+namespace relais {
+
+RELAIS_DECL void wait_slot::arm(std::chrono::milliseconds limit) {
+    worker::current().deadlines().arm(*this, deadline_wheel::ticks_of(limit));
+}
+
+RELAIS_DECL void wait_slot::complete(wait_result result) {
+    disarm();
+    leave_peer();
+    std::exchange(act_, nullptr)(*this, act::run, result); // may destroy this object
+}
+
+RELAIS_DECL void wait_slot::cancel() {
+    if (!act_)
+        return;
+    disarm();
+    leave_peer();
+    std::exchange(act_, nullptr)(*this, act::post, wait_result::cancelled);
+}
+
+RELAIS_DECL void wait_slot::abandon() noexcept {
+    disarm();
+    leave_peer();
+    if (act_)
+        std::exchange(act_, nullptr)(*this, act::drop, wait_result::cancelled);
+}
+
+RELAIS_DECL void wait_slot::expire(deadline& node) {
+    auto& self = static_cast<wait_slot&>(node);
+    if (self.act_)
+        self.complete(wait_result::timed_out);
+}
+
+RELAIS_DECL void gate::notify(bool now_readable, bool now_writable, bool now_hung_up) {
+    // The order matters: a woken coroutine may close this gate, and then nothing more is said.
+    if (closed)
+        return;
+    readable = readable || now_readable;
+    writable = writable || now_writable;
+    bool news = now_hung_up && !hung_up;
+    hung_up = hung_up || now_hung_up;
+    if (now_writable) {
+        writer.wake(wait_result::ready);
+        if (closed)
+            return;
+        if (read_needs_write) {
+            read_needs_write = false;
+            reader.wake(wait_result::ready);
+        }
+    }
+    if (!closed && readable && !read_needs_write)
+        reader.wake(wait_result::ready);
+    if (!closed && news && on_hang_up)
+        on_hang_up(hang_up_context);
+}
+
+RELAIS_DECL void gate::close() noexcept {
+    closed = hung_up = true;
+    readable = writable = holds_input = false;
+    on_hang_up = nullptr;
+    reader.cancel();
+    writer.cancel();
+}
+
+namespace detail {
+
+#if defined(__linux__)
+
+/// One epoll set for all sockets of a worker, nested in Asio's: sockets are added once, edge-triggered.
+class epoll_waiter final : public waiter {
+public:
+    epoll_waiter(boost::asio::io_context& context, void (*after_batch)(void*), void* argument)
+        : set_(::epoll_create1(EPOLL_CLOEXEC)), nested_(context), after_batch_(after_batch),
+          argument_(argument) {
+        if (set_ < 0)
+            throw boost::system::system_error(errno, boost::system::system_category(), "epoll_create1");
+        nested_.assign(set_);
+        watch();
+    }
+
+    int add(int descriptor, gate& g) override {
+        epoll_event event{};
+        event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+        event.data.ptr = &g;
+        return ::epoll_ctl(set_, EPOLL_CTL_ADD, descriptor, &event) == 0 ? 0 : errno;
+    }
+
+    void remove(int descriptor, gate&) noexcept override {
+        // Closing takes a descriptor out of the set unless it was duplicated or passed on, so this is explicit.
+        epoll_event none{};
+        ::epoll_ctl(set_, EPOLL_CTL_DEL, descriptor, &none);
+    }
+
+private:
+    static constexpr int batch = 512;
+
+    void watch() {
+        nested_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                           [this](boost::system::error_code error) {
+                               if (error)
+                                   return;
+                               turn();
+                               watch();
+                           });
+    }
+
+    void turn() {
+        int count = ::epoll_wait(set_, events_, batch, 0);
+        for (int i = 0; i < count; ++i) {
+            auto events = events_[i].events;
+            bool broken = events & (EPOLLHUP | EPOLLERR);
+            bool ended = broken || (events & EPOLLRDHUP);
+            static_cast<gate*>(events_[i].data.ptr)
+                ->notify(ended || (events & EPOLLIN), broken || (events & EPOLLOUT), ended);
+        }
+        after_batch_(argument_);
+    }
+
+    int set_;
+    boost::asio::posix::stream_descriptor nested_;
+    void (*after_batch_)(void*);
+    void* argument_;
+    epoll_event events_[batch];
+};
+
+#endif
+
+/// Asio's own waits behind the same interface: each wait is one operation of Asio's reactor.
+class portable_waiter final : public waiter {
+public:
+    portable_waiter(boost::asio::io_context& context, void (*after_batch)(void*), void* argument)
+        : context_(context), after_batch_(after_batch), argument_(argument) {}
+
+    int add(int descriptor, gate& g) override {
+        auto one = std::make_shared<entry>(*this, g);
+        boost::system::error_code error;
+        one->descriptor.assign(descriptor, error);
+        if (error)
+            return error.value();
+        g.again = one.get();
+        entries_.emplace(descriptor, one);
+        one->want_write();
+        one->want_read();
+        return 0;
+    }
+
+    void remove(int descriptor, gate& g) noexcept override {
+        auto found = entries_.find(descriptor);
+        if (found == entries_.end())
+            return;
+        found->second->told = nullptr;
+        found->second->descriptor.release();
+        g.again = nullptr;
+        entries_.erase(found);
+    }
+
+private:
+    struct entry final : rearm, std::enable_shared_from_this<entry> {
+        entry(portable_waiter& owner, gate& g)
+            : owner(owner), descriptor(owner.context_), told(&g) {}
+
+        void want_read() override {
+            if (reading)
+                return;
+            reading = true;
+            descriptor.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                                  [self = shared_from_this()](boost::system::error_code error) {
+                                      self->reading = false;
+                                      if (!error && self->told)
+                                          self->tell(true, false);
+                                  });
+        }
+
+        void want_write() override {
+            if (writing)
+                return;
+            writing = true;
+            descriptor.async_wait(boost::asio::posix::stream_descriptor::wait_write,
+                                  [self = shared_from_this()](boost::system::error_code error) {
+                                      self->writing = false;
+                                      if (!error && self->told)
+                                          self->tell(false, true);
+                                  });
+        }
+
+        void tell(bool read, bool write) {
+            bool ended = false;
+            if (read) { // no event of its own for the peer's end here: look whether it is next
+                char one;
+                auto count = ::recv(descriptor.native_handle(), &one, 1, MSG_PEEK | MSG_DONTWAIT);
+                ended = count == 0 || (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK &&
+                                       errno != EINTR && errno != ENOTSOCK && errno != ENOTCONN);
+            }
+            told->notify(read, write, ended);
+            owner.after_batch_(owner.argument_);
+        }
+
+        portable_waiter& owner;
+        boost::asio::posix::stream_descriptor descriptor;
+        gate* told;
+        bool reading = false;
+        bool writing = false;
+    };
+
+    boost::asio::io_context& context_;
+    void (*after_batch_)(void*);
+    void* argument_;
+    std::unordered_map<int, std::shared_ptr<entry>> entries_;
+};
+
+} // namespace detail
+
+RELAIS_DECL std::unique_ptr<waiter> make_waiter(waiter_kind kind, boost::asio::io_context& context,
+                                                void (*after_batch)(void*), void* argument) {
+#if defined(__linux__)
+    if (kind == waiter_kind::native)
+        return std::make_unique<detail::epoll_waiter>(context, after_batch, argument);
+#endif
+    (void)kind;
+    return std::make_unique<detail::portable_waiter>(context, after_batch, argument);
+}
+
+} // namespace relais

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <relais/core/worker.hpp>
+
+namespace relais {
+
+RELAIS_DECL worker::worker(worker_options options)
+    : index_(options.index), time_(options.time ? options.time : &own_time_), began_(time_->steady()),
+      scratch_(new std::byte[scratch_size]), outgoing_(new std::byte[outgoing_size]),
+      deadlines_([](void* self) { static_cast<worker*>(self)->start_beat(); }, this), context_(std::in_place, 1),
+      timer_(std::in_place, *context_),
+      waiter_(make_waiter(
+          options.waiter, *context_, [](void* self) { static_cast<worker*>(self)->after_batch(); }, this)) {
+}
+
+RELAIS_DECL worker::~worker() {
+    // Coroutines that still wait are destroyed with their handlers, and they use this worker on their way out.
+    scoped_current guard(*this);
+    while (watched_) {
+        // A coroutine may own the very gate at which it waits: taken off the list first.
+        gate* g = watched_;
+        unlink(g);
+        g->writer.abandon();
+        g->reader.abandon(); // a gate that went with its coroutine is only retired so far
+    }
+    locals_.clear();
+    waiter_.reset();
+    timer_.reset();
+    context_.reset();
+    retired_.clear();
+}
+
+RELAIS_DECL void worker::unlink(gate* g) noexcept {
+    if (g->previous)
+        g->previous->next = g->next;
+    else if (watched_ == g)
+        watched_ = g->next;
+    if (g->next)
+        g->next->previous = g->previous;
+    g->previous = g->next = nullptr;
+}
+
+RELAIS_DECL void worker::run() {
+    scoped_current guard(*this);
+    context_->run();
+}
+
+RELAIS_DECL std::size_t worker::poll() {
+    scoped_current guard(*this);
+    context_->restart();
+    return context_->poll();
+}
+
+RELAIS_DECL ticks worker::elapsed() const {
+    return static_cast<ticks>((time_->steady() - began_) / deadline_wheel::resolution) + 1;
+}
+
+RELAIS_DECL void worker::catch_up() {
+    scoped_current guard(*this);
+    deadlines_.advance_to(elapsed());
+    after_batch();
+}
+
+RELAIS_DECL void worker::start_beat() {
+    deadlines_.reset_to(elapsed());
+    if (time_->flows())
+        beat();
+}
+
+RELAIS_DECL void worker::beat() {
+    timer_->expires_after(deadline_wheel::resolution);
+    timer_->async_wait([this](boost::system::error_code error) {
+        if (error)
+            return;
+        catch_up();
+        if (!deadlines_.empty())
+            beat();
+    });
+}
+
+RELAIS_DECL gate* worker::watch(int descriptor, int& error) {
+    std::unique_ptr<gate> g;
+    if (gates_.empty()) {
+        g = std::make_unique<gate>();
+    } else {
+        g = std::move(gates_.back());
+        gates_.pop_back();
+    }
+    error = waiter_->add(descriptor, *g);
+    if (error) {
+        gates_.push_back(std::move(g));
+        return nullptr;
+    }
+    g->next = watched_;
+    if (watched_)
+        watched_->previous = g.get();
+    watched_ = g.get();
+    return g.release();
+}
+
+RELAIS_DECL void worker::unwatch(int descriptor, gate* g) noexcept {
+    if (waiter_)
+        waiter_->remove(descriptor, *g);
+    unlink(g);
+    g->closed = true;
+    g->on_hang_up = nullptr;
+    retired_.emplace_back(g); // before its coroutines go: they may retire others
+    g->reader.abandon();
+    g->writer.abandon();
+}
+
+RELAIS_DECL void worker::after_batch() noexcept {
+    constexpr std::size_t kept = 256;
+    for (auto& g : retired_) {
+        if (gates_.size() >= kept)
+            break;
+        g->readable = g->writable = g->hung_up = g->closed = g->holds_input =
+            g->read_needs_write = false;
+        gates_.push_back(std::move(g));
+    }
+    retired_.clear();
+}
+
+RELAIS_DECL std::shared_ptr<void>* worker::find_local(void const* key) noexcept {
+    for (auto& one : locals_)
+        if (one.key == key)
+            return &one.object;
+    return nullptr;
+}
+
+} // namespace relais

@@ -1,0 +1,164 @@
+#pragma once
+
+#include <relais/config.hpp>
+#include <relais/core/awaitable.hpp>
+#include <relais/core/waiter.hpp>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace relais {
+
+class socket;
+
+/// What a try brought.
+enum class io_state : std::uint8_t {
+    ok,          ///< bytes were moved
+    would_block, ///< nothing now: wait, then try again
+    end,         ///< the peer said that nothing more comes
+    error        ///< the connection broke, or its bytes make no sense
+};
+
+/// What a try brought, and how many bytes.
+struct io_result {
+    std::size_t count = 0;
+    io_state state = io_state::ok;
+};
+
+namespace detail {
+
+enum class gate_side : std::uint8_t { read, write };
+
+struct initiate_ready {
+    template <class Handler>
+    void operator()(Handler handler, gate* g, gate_side side, std::chrono::milliseconds limit) const;
+};
+
+} // namespace detail
+
+/// The bytes of one peer: non-blocking, and based on readiness, so that waiting holds no buffer and a ready
+/// operation suspends nothing.
+///
+/// One tries first and waits only after `would_block`:
+///
+///     for (;;) {
+///         auto got = s.try_read(buffer);
+///         if (got.state != io_state::would_block)
+///             break;
+///         auto why = co_await s.readable(60s);
+///         if (why != wait_result::ready)
+///             co_return;
+///     }
+///
+/// At most one coroutine waits for each direction. A stream belongs to the thread of its worker.
+class stream {
+public:
+    stream(stream const&) = delete;
+    stream& operator=(stream const&) = delete;
+    virtual ~stream() = default;
+
+    /// Reads what is there. Never blocks.
+    virtual io_result try_read(std::span<std::byte> to) = 0;
+
+    /// Writes as much as is taken. What was taken counts as sent, though a layer may still hold some of it: see
+    /// `try_flush`. Never blocks.
+    virtual io_result try_write(std::span<boost::asio::const_buffer const> from) = 0;
+
+    /// Passes on what a layer took and still holds. `ok` when nothing is held any more.
+    virtual io_result try_flush() { return {}; }
+
+    /// Tells the peer that nothing more comes, after everything that was written. Reading goes on.
+    virtual void shutdown_send() = 0;
+
+    /// Ends the stream. Who waits on it is woken and finds the end.
+    virtual void close() noexcept = 0;
+
+    /// Ends the stream so that the peer sees an error rather than a clean end.
+    virtual void abort() noexcept = 0;
+
+    /// The kernel's socket when nothing lies between, for splice and sendfile; null otherwise.
+    virtual socket* plain() noexcept { return nullptr; }
+
+    /// Writes one range.
+    io_result try_write(std::span<std::byte const> from) {
+        boost::asio::const_buffer one(from.data(), from.size());
+        return try_write(std::span<boost::asio::const_buffer const>(&one, 1));
+    }
+
+    /// Writes text.
+    io_result try_write(std::string_view from) { return try_write(std::as_bytes(std::span(from))); }
+
+    /// Waits until a read may bring something; completes with `wait_result`. Completes soon when one may already.
+    ///
+    /// \param limit at most this long; zero: no limit, for callers that have a deadline elsewhere.
+    /// Cancellation: every type, with `wait_result::cancelled`. No coroutine frame of its own.
+    template <class Token = boost::asio::deferred_t const&>
+    auto readable(std::chrono::milliseconds limit, Token&& token = boost::asio::deferred) {
+        return boost::asio::async_initiate<Token, void(wait_result)>(
+            detail::initiate_ready{}, token, gate_, detail::gate_side::read, limit);
+    }
+
+    /// Waits until a write may take something; otherwise as `readable`.
+    template <class Token = boost::asio::deferred_t const&>
+    auto writable(std::chrono::milliseconds limit, Token&& token = boost::asio::deferred) {
+        return boost::asio::async_initiate<Token, void(wait_result)>(
+            detail::initiate_ready{}, token, gate_, detail::gate_side::write, limit);
+    }
+
+    /// Whether the peer sent its end or the connection broke, as far as events have told.
+    bool hung_up() const noexcept { return gate_->hung_up; }
+
+    /// The flags and waiting places that all layers of this stream share.
+    gate& ready() noexcept { return *gate_; }
+    gate const& ready() const noexcept { return *gate_; }
+
+protected:
+    explicit stream(gate* g) noexcept : gate_(g) {}
+    gate* gate_;
+};
+
+namespace detail {
+
+template <class Handler>
+void initiate_ready::operator()(Handler handler, gate* g, gate_side side,
+                                std::chrono::milliseconds limit) const {
+    bool reading = side == gate_side::read;
+    bool now = g->closed ||
+               (reading ? ((g->readable || g->holds_input) && !g->read_needs_write) : g->writable);
+    if (now) { // not on this stack: a loop over ready streams must not nest
+        auto executor = boost::asio::get_associated_executor(handler);
+        boost::asio::post(executor,
+                          [h = std::move(handler)]() mutable { std::move(h)(wait_result::ready); });
+        return;
+    }
+    if (g->again) {
+        if (reading && !g->read_needs_write)
+            g->again->want_read();
+        else
+            g->again->want_write();
+    }
+    (reading ? g->reader : g->writer).occupy(std::move(handler), limit);
+}
+
+} // namespace detail
+
+/// How `write_all` ended.
+enum class write_result : std::uint8_t { done, failed, timed_out, cancelled };
+
+/// Writes all of `bytes` and flushes; a cold path for what could not be written at once.
+///
+/// \param limit at most this long without progress. Cancellation: every type, with `write_result::cancelled`.
+awaitable<write_result> write_all(stream& to, std::span<std::byte const> bytes,
+                                  std::chrono::milliseconds limit);
+
+} // namespace relais
+
+#if defined(RELAIS_HEADER_ONLY)
+#include <relais/net/impl/stream.ipp>
+#endif
