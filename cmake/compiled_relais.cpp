@@ -1,0 +1,3 @@
+// relais::compiled: the bodies of relais.
+
+#include <relais/src.hpp>

@@ -1,0 +1,20 @@
+#pragma once
+
+/// \file
+/// The whole library.
+
+// Every public header, in the order of the rooms.
+#include <relais/config.hpp>
+#include <relais/version.hpp>
+
+#include <relais/core/awaitable.hpp>
+#include <relais/core/clock.hpp>
+#include <relais/core/deadline.hpp>
+#include <relais/core/scope.hpp>
+#include <relais/core/waiter.hpp>
+#include <relais/core/worker.hpp>
+
+#include <relais/net/socket.hpp>
+#include <relais/net/stream.hpp>
+
+#include <relais/websocket/frame.hpp>

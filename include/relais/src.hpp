@@ -1,0 +1,18 @@
+#pragma once
+
+/// \file
+/// Every body of the library. Included in exactly one unit of a program that defines `RELAIS_SEPARATE_COMPILATION`
+/// in all of its units.
+
+#include <relais/config.hpp>
+
+#if !defined(RELAIS_SEPARATE_COMPILATION)
+#error "define RELAIS_SEPARATE_COMPILATION for the whole program before it includes relais/src.hpp"
+#endif
+
+// Every impl/*.ipp, in the order of the rooms.
+#include <relais/core/impl/deadline.ipp>
+#include <relais/core/impl/scope.ipp>
+#include <relais/core/impl/waiter.ipp>
+#include <relais/core/impl/worker.ipp>
+#include <relais/websocket/impl/frame.ipp>
