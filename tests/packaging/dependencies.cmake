@@ -1,0 +1,58 @@
+# Configures the consumer where CASE is missing or too old, and looks for the sentence.
+
+cmake_minimum_required(VERSION 3.21)
+
+function(fake_boost version)
+    set(folder "${BINARY}/prefix/lib/cmake/Boost-${version}")
+    file(WRITE "${folder}/BoostConfig.cmake"
+        "add_library(Boost::headers INTERFACE IMPORTED)\nset(Boost_VERSION_STRING ${version})\n")
+    file(WRITE "${folder}/BoostConfigVersion.cmake" "
+        set(PACKAGE_VERSION ${version})
+        if(PACKAGE_VERSION VERSION_GREATER_EQUAL PACKAGE_FIND_VERSION)
+            set(PACKAGE_VERSION_COMPATIBLE TRUE)
+        endif()\n")
+endfunction()
+
+function(fake_openssl number text)
+    file(WRITE "${BINARY}/prefix/include/openssl/ssl.h" "")
+    file(WRITE "${BINARY}/prefix/include/openssl/opensslv.h"
+        "# define OPENSSL_VERSION_NUMBER ${number}\n# define OPENSSL_VERSION_TEXT \"OpenSSL ${text}\"\n")
+    file(WRITE "${BINARY}/prefix/lib/libssl.a" "")
+    file(WRITE "${BINARY}/prefix/lib/libcrypto.a" "")
+endfunction()
+
+file(REMOVE_RECURSE "${BINARY}")
+file(MAKE_DIRECTORY "${BINARY}/prefix/lib")
+set(boost "relais needs Boost 1.81 or newer.*libboost1.81-dev on Debian 12.*boost-devel on Fedora.*boost with brew on macOS")
+set(openssl "relais needs OpenSSL 3.0 or newer.*libssl-dev on Debian.*openssl-devel on Fedora.*openssl@3 with brew on macOS")
+if(CASE STREQUAL "no_boost")
+    set(sentence "${boost}")
+elseif(CASE STREQUAL "old_boost")
+    fake_boost(1.74.0)
+    set(sentence "${boost}")
+    string(REPLACE "newer" "newer \\(1.74.0 was found\\)" sentence "${sentence}")
+elseif(CASE STREQUAL "no_openssl")
+    fake_boost(1.81.0)
+    set(sentence "${openssl}")
+elseif(CASE STREQUAL "old_openssl")
+    fake_boost(1.81.0)
+    fake_openssl(0x1010117fL "1.1.1w  11 Sep 2023")
+    set(sentence "${openssl}")
+    string(REPLACE "newer" "newer \\(1.1.1w was found\\)" sentence "${sentence}")
+else()
+    message(FATAL_ERROR "no case '${CASE}'")
+endif()
+
+execute_process(RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output COMMAND ${CMAKE_COMMAND}
+    -S "${CMAKE_CURRENT_LIST_DIR}/consumer" -B "${BINARY}/build" -G "${GENERATOR}"
+    "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DRELAIS_SOURCE=${SOURCE}"
+    "-DCMAKE_FIND_ROOT_PATH=${BINARY}/prefix" -DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY
+    -DCMAKE_FIND_ROOT_PATH_MODE_LIBRARY=ONLY -DCMAKE_FIND_ROOT_PATH_MODE_PACKAGE=ONLY)
+if(result EQUAL 0)
+    message(FATAL_ERROR "${CASE}: the consumer was configured all the same:\n${output}")
+endif()
+string(REGEX REPLACE "[ \n]+" " " line "${output}")
+if(NOT line MATCHES "${sentence}")
+    message(FATAL_ERROR "${CASE}: the message is not the one expected:\n${output}")
+endif()
+message(STATUS "${CMAKE_MATCH_0}")
