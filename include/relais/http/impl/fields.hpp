@@ -1,0 +1,167 @@
+#pragma once
+
+#include <bit>
+#include <cstring>
+#include <utility>
+
+namespace relais {
+namespace detail {
+
+// In the order of known_field.
+inline constexpr std::string_view known_field_names[] = {
+    "",
+    "Accept-Encoding",
+    "Age",
+    "Allow",
+    "Authorization",
+    "Cache-Control",
+    "Connection",
+    "Content-Encoding",
+    "Content-Length",
+    "Content-Range",
+    "Content-Type",
+    "Cookie",
+    "Date",
+    "ETag",
+    "Expect",
+    "Forwarded",
+    "Host",
+    "HTTP2-Settings",
+    "If-None-Match",
+    "If-Modified-Since",
+    "Keep-Alive",
+    "Last-Modified",
+    "Location",
+    "Max-Forwards",
+    "Origin",
+    "Proxy",
+    "Proxy-Authenticate",
+    "Proxy-Authorization",
+    "Proxy-Connection",
+    "Range",
+    "Referer",
+    "Retry-After",
+    "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Version",
+    "Server",
+    "Set-Cookie",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+    "User-Agent",
+    "Vary",
+    "Via",
+    "WWW-Authenticate",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+    "X-Request-Id",
+};
+
+inline constexpr std::size_t known_field_count = std::size(known_field_names);
+static_assert(known_field_count == static_cast<std::size_t>(known_field::x_request_id) + 1 && known_field_count <= 64);
+
+// A word of a lower-case name, in the byte order of the machine.
+template <class Word>
+constexpr Word lower_word(std::string_view name, std::size_t at) noexcept {
+    std::array<char, sizeof(Word)> bytes{};
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = to_lower(name[at + i]);
+    return std::bit_cast<Word>(bytes);
+}
+
+// Bit 0x20 makes an upper-case letter lower-case and leaves digits and the hyphen as they are; of what else may stand
+// in a token nothing becomes one of them.
+template <class Word>
+inline Word load_lower(char const* p) noexcept {
+    Word word;
+    std::memcpy(&word, p, sizeof word);
+    return static_cast<Word>(word | static_cast<Word>(0x2020202020202020u));
+}
+
+template <std::size_t Id>
+inline bool is_known(char const* p) noexcept {
+    constexpr std::string_view name = known_field_names[Id];
+    constexpr std::size_t n = name.size();
+    static_assert(n >= 2 && n <= 24);
+    if constexpr (n >= 8) {
+        using word = std::uint64_t;
+        if (load_lower<word>(p) != lower_word<word>(name, 0)) return false;
+        if constexpr (n > 16)
+            if (load_lower<word>(p + 8) != lower_word<word>(name, 8)) return false;
+        return load_lower<word>(p + n - 8) == lower_word<word>(name, n - 8);
+    } else if constexpr (n >= 4) {
+        using word = std::uint32_t;
+        return load_lower<word>(p) == lower_word<word>(name, 0) && load_lower<word>(p + n - 4) == lower_word<word>(name, n - 4);
+    } else {
+        using word = std::uint16_t;
+        return load_lower<word>(p) == lower_word<word>(name, 0) && load_lower<word>(p + n - 2) == lower_word<word>(name, n - 2);
+    }
+}
+
+template <std::size_t Size, std::size_t Id>
+inline bool is_known_of_size(char const* p) noexcept {
+    if constexpr (known_field_names[Id].size() == Size) return is_known<Id>(p);
+    else return false;
+}
+
+template <std::size_t Size, std::size_t... Id>
+inline known_field known_of_size(char const* p, std::index_sequence<Id...>) noexcept {
+    auto found = known_field::other;
+    static_cast<void>(((is_known_of_size<Size, Id>(p) ? (found = static_cast<known_field>(Id), true) : false) || ...));
+    return found;
+}
+
+template <std::size_t Size>
+inline known_field known_of_size(char const* p) noexcept {
+    return known_of_size<Size>(p, std::make_index_sequence<known_field_count>());
+}
+
+} // namespace detail
+
+inline std::string_view name_of(known_field id) noexcept {
+    return detail::known_field_names[static_cast<std::size_t>(id)];
+}
+
+// Inline: it runs for each field of each head.
+inline known_field known_field_of(std::string_view name) noexcept {
+    switch (name.size()) {
+    case 2: return detail::known_of_size<2>(name.data());
+    case 3: return detail::known_of_size<3>(name.data());
+    case 4: return detail::known_of_size<4>(name.data());
+    case 5: return detail::known_of_size<5>(name.data());
+    case 6: return detail::known_of_size<6>(name.data());
+    case 7: return detail::known_of_size<7>(name.data());
+    case 8: return detail::known_of_size<8>(name.data());
+    case 9: return detail::known_of_size<9>(name.data());
+    case 10: return detail::known_of_size<10>(name.data());
+    case 11: return detail::known_of_size<11>(name.data());
+    case 12: return detail::known_of_size<12>(name.data());
+    case 13: return detail::known_of_size<13>(name.data());
+    case 14: return detail::known_of_size<14>(name.data());
+    case 15: return detail::known_of_size<15>(name.data());
+    case 16: return detail::known_of_size<16>(name.data());
+    case 17: return detail::known_of_size<17>(name.data());
+    case 18: return detail::known_of_size<18>(name.data());
+    case 19: return detail::known_of_size<19>(name.data());
+    case 20: return detail::known_of_size<20>(name.data());
+    case 21: return detail::known_of_size<21>(name.data());
+    case 22: return detail::known_of_size<22>(name.data());
+    case 24: return detail::known_of_size<24>(name.data());
+    default: return known_field::other;
+    }
+}
+
+inline bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {
+    if (a.size() != b.size()) return false;
+    for (std::size_t i = 0; i < a.size(); ++i)
+        if (a[i] != b[i] && detail::to_lower(a[i]) != detail::to_lower(b[i])) return false;
+    return true;
+}
+
+} // namespace relais
