@@ -15,4 +15,6 @@
 #include <relais/core/impl/scope.ipp>
 #include <relais/core/impl/waiter.ipp>
 #include <relais/core/impl/worker.ipp>
+#include <relais/net/impl/stream.ipp>
 #include <relais/websocket/impl/frame.ipp>
+#include <relais/testing/impl/memory_stream.ipp>
