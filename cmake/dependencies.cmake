@@ -1,25 +1,6 @@
 # Finds Boost (headers only), OpenSSL and Threads. What is missing or too old ends the configuration with one
-# sentence that names the package. What a parent project found or builds itself is taken as it is.
-
-# Targets that find_package makes are seen in one folder only; a parent that links relais::relais needs them too.
-macro(relais_find PACKAGE)
-    set(RELAIS_FIND_TARGETS_GLOBAL "${CMAKE_FIND_PACKAGE_TARGETS_GLOBAL}")
-    set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON) # from CMake 3.24 on
-    find_package(${PACKAGE} ${ARGN})
-    set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL "${RELAIS_FIND_TARGETS_GLOBAL}")
-    unset(RELAIS_FIND_TARGETS_GLOBAL)
-endmacro()
-
-function(relais_make_global)
-    if(CMAKE_VERSION VERSION_LESS 3.24)
-        get_property(here DIRECTORY PROPERTY IMPORTED_TARGETS)
-        foreach(target IN LISTS ARGN)
-            if(target IN_LIST here)
-                set_property(TARGET ${target} PROPERTY IMPORTED_GLOBAL TRUE)
-            endif()
-        endforeach()
-    endif()
-endfunction()
+# sentence that names the package. What a parent project found or builds itself is taken as it is; what is found here
+# is not seen by the parent, and reaches it through our targets all the same.
 
 if(TARGET Boost::asio AND TARGET Boost::beast)
     # Boost is built beside us, from its sources: its version is checked by relais/config.hpp.
@@ -28,7 +9,7 @@ elseif(TARGET Boost::headers)
     set(RELAIS_BOOST_TARGETS Boost::headers)
 else()
     set(RELAIS_BOOST_TARGETS Boost::headers)
-    relais_find(Boost 1.81 QUIET)
+    find_package(Boost 1.81 QUIET)
     if(NOT Boost_FOUND OR NOT TARGET Boost::headers)
         set(RELAIS_BOOST_OLD "${Boost_VERSION_STRING}")
         if(NOT RELAIS_BOOST_OLD AND Boost_CONSIDERED_VERSIONS)
@@ -43,11 +24,10 @@ else()
             "(libboost-dev on later ones), boost-devel on Fedora, boost with brew on macOS; "
             "one that lies elsewhere is named by -DBoost_ROOT=DIRECTORY.")
     endif()
-    relais_make_global(Boost::headers Boost::boost)
 endif()
 
 if(NOT TARGET OpenSSL::SSL)
-    relais_find(OpenSSL 3.0 QUIET)
+    find_package(OpenSSL 3.0 QUIET)
     if(NOT OPENSSL_FOUND OR NOT TARGET OpenSSL::SSL)
         set(RELAIS_OPENSSL_OLD "")
         if(OPENSSL_VERSION)
@@ -57,14 +37,12 @@ if(NOT TARGET OpenSSL::SSL)
             "openssl-devel on Fedora, openssl@3 with brew on macOS; "
             "one that lies elsewhere is named by -DOPENSSL_ROOT_DIR=DIRECTORY.")
     endif()
-    relais_make_global(OpenSSL::SSL OpenSSL::Crypto)
 endif()
 
 if(NOT TARGET Threads::Threads)
-    relais_find(Threads QUIET)
+    find_package(Threads QUIET)
     if(NOT Threads_FOUND)
         message(FATAL_ERROR "relais needs a C++ compiler that finds the system's threads: install g++ on Debian, "
             "gcc-c++ on Fedora, the command line tools (xcode-select --install) on macOS.")
     endif()
-    relais_make_global(Threads::Threads)
 endif()
