@@ -1,0 +1,48 @@
+#pragma once
+
+#include <relais/tls/context.hpp>
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+// Certificates and keys in PEM: reading, checking, and making one.
+
+namespace relais::detail {
+
+template <auto Free>
+struct free_with {
+    template <class T>
+    void operator()(T* p) const noexcept {
+        Free(p);
+    }
+};
+using x509_ptr = std::unique_ptr<X509, free_with<&X509_free>>;
+using pkey_ptr = std::unique_ptr<EVP_PKEY, free_with<&EVP_PKEY_free>>;
+
+struct certificate_chain {
+    std::vector<x509_ptr> certificates; // the server's own first
+    pkey_ptr key;
+    std::string from; // for messages
+};
+
+/// The reason of OpenSSL's last error, in words; empties its queue.
+std::string openssl_reason();
+
+/// Reads and checks a chain and its key. \throws startup_error
+certificate_chain load_certificate(tls_certificate const& source);
+
+/// Hands a checked chain to OpenSSL. \throws startup_error where it thinks too little of it
+void use_certificate(ssl_ctx_st* context, certificate_chain const& chain);
+
+/// Says who may sign. \throws startup_error
+void trust(ssl_ctx_st* context, std::string const& file, std::string const& pem);
+
+} // namespace relais::detail
+
+#if defined(RELAIS_HEADER_ONLY)
+#include <relais/tls/impl/pem.ipp>
+#endif
