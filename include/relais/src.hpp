@@ -11,10 +11,23 @@
 #endif
 
 // Every impl/*.ipp, in the order of the rooms.
+// clang-format off
 #include <relais/core/impl/deadline.ipp>
 #include <relais/core/impl/scope.ipp>
 #include <relais/core/impl/waiter.ipp>
 #include <relais/core/impl/worker.ipp>
+
+#include <relais/net/impl/endpoint.ipp>
+#include <relais/net/impl/socket.ipp>
 #include <relais/net/impl/stream.ipp>
+
+#include <relais/tls/impl/context.ipp>
+#include <relais/tls/impl/pem.ipp>
+
+#include <relais/http/impl/fields.ipp>
+
 #include <relais/websocket/impl/frame.ipp>
+#include <relais/websocket/impl/handshake.ipp>
+
 #include <relais/testing/impl/memory_stream.ipp>
+// clang-format on
