@@ -1,0 +1,144 @@
+#pragma once
+
+#include <relais/core/stage.hpp>
+
+namespace relais {
+namespace detail {
+
+template <class Left, class Right>
+struct joint;
+
+template <class... Left, class... Right>
+struct joint<chain<Left...>, chain<Right...>> {
+    static constexpr face_matrix left = plan<Left...>::faces;
+    static constexpr face_matrix right = plan<Right...>::faces;
+
+    static consteval unsigned comes() {
+        for (unsigned out = 0; out < kinds; ++out)
+            if (left.gives(out))
+                return out;
+        return nothing;
+    }
+
+    static consteval bool check() {
+        if constexpr (left.empty() || right.empty()) {
+            return true; // said already
+        } else if constexpr (comes() == nothing) {
+            return complain<typename ends_of<Left...>::last, mistake::after_terminal>();
+        } else if constexpr ((left * right).empty()) {
+            return complain<typename ends_of<Right...>::first, mismatch(comes(), first_taken(right))>();
+        } else {
+            return (check_order<Left, Right...>() && ...);
+        }
+    }
+};
+
+template <class... Left, class... Right>
+chain<Left..., Right...> join(chain<Left...>&& left, chain<Right...>&& right) {
+    return chain<Left..., Right...>(std::tuple_cat(std::move(left.stages_), std::move(right.stages_)));
+}
+
+template <class In, class... Stages>
+consteval bool check_complete(chain<Stages...> const*) {
+    static_assert(kind<In>, "chains work on connection, exchange or message");
+    constexpr face_matrix all = plan<Stages...>::faces;
+    constexpr unsigned in = kind_of<In>;
+    using first = typename ends_of<Stages...>::first;
+    using last = typename ends_of<Stages...>::last;
+    if constexpr (all.empty() || all.at[in][nothing])
+        return true;
+    else if constexpr (!all.accepts(in))
+        return complain<first, mismatch(in, first_taken(all))>();
+    else if constexpr (all.at[in][kind_of<connection>])
+        return complain<last, mistake::no_terminal_for_connections>();
+    else
+        return complain<last, mistake::no_terminal>();
+}
+
+template <class Stage>
+void prepare_stage(Stage const& stage) {
+    if constexpr (requires { stage.prepare(); })
+        stage.prepare();
+}
+
+template <class T>
+consteval bool check_copy() {
+    if constexpr (!std::is_constructible_v<std::decay_t<T>, T>)
+        return complain<std::decay_t<T>, mistake::cannot_copy>();
+    return true;
+}
+
+} // namespace detail
+
+template <class... Stages>
+template <std::size_t I, class In, class End>
+awaitable<> chain<Stages...>::run(void const* context, In& in) {
+    if constexpr (I == sizeof...(Stages)) {
+        return static_cast<open<End> const*>(context)->end(in);
+    } else {
+        auto& stage = [&]() -> auto& {
+            if constexpr (std::is_void_v<End>)
+                return std::get<I>(static_cast<chain const*>(context)->stages_);
+            else
+                return std::get<I>(static_cast<open<End> const*>(context)->self->stages_);
+        }();
+        constexpr unsigned out = detail::plan<Stages...>::out_of(I, detail::kind_of<In>, detail::kind_of<End>);
+        if constexpr (out == detail::nothing) {
+            return stage(in);
+        } else {
+            using next = typename detail::kind_at<out>::type;
+            return stage(in, basic_next<next>(context, &run<I + 1, next, End>));
+        }
+    }
+}
+
+template <class... Stages>
+template <class In, class Out>
+awaitable<> chain<Stages...>::run_open(In& in, open<Out> context) {
+    co_await run<0, In, Out>(&context, in);
+}
+
+template <class... Stages>
+void chain<Stages...>::prepare() const {
+    visit([](auto const& stage) { detail::prepare_stage(stage); });
+}
+
+template <class F>
+auto stage(F&& f) {
+    using type = std::decay_t<F>;
+    if constexpr (detail::check_copy<F>()) {
+        if constexpr (detail::is_chain<type>) {
+            return type(std::forward<F>(f));
+        } else {
+            static_assert(detail::complain<type, detail::mistake_of_stage<type>()>());
+            return chain<type>(std::tuple<type>(std::forward<F>(f)));
+        }
+    }
+}
+
+template <class Left, class Right>
+    requires detail::composable<Left, Right>
+auto operator|(Left&& left, Right&& right) {
+    auto outer = stage(std::forward<Left>(left));
+    auto inner = stage(std::forward<Right>(right));
+    static_assert(detail::joint<decltype(outer), decltype(inner)>::check());
+    return detail::join(std::move(outer), std::move(inner));
+}
+
+template <class In, class S>
+constexpr void require_complete(S const&) {
+    using whole = decltype(stage(std::declval<S>()));
+    static_assert(detail::check_complete<In>(static_cast<whole const*>(nullptr)));
+}
+
+template <class In>
+template <class Chain>
+void any_chain<In>::keep(Chain whole) {
+    if constexpr (requires { Chain::template entry_of<In>(); }) {
+        entry_ = Chain::template entry_of<In>();
+        prepare_ = [](void const* stages) { static_cast<Chain const*>(stages)->prepare(); };
+        stages_ = std::make_shared<Chain const>(std::move(whole));
+    }
+}
+
+} // namespace relais
