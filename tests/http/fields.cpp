@@ -53,6 +53,12 @@ TEST_CASE("every known name is found in any case, and its neighbours are not", "
             auto other = name;
             other[at] = other[at] == '_' ? 'q' : '_';
             CHECK(known_field_of(other) == known_field::other);
+            other[at] = static_cast<char>(name[at] ^ 0x80);
+            CHECK(known_field_of(other) == known_field::other);
+            // The bit that makes letters lower-case makes a hyphen of CR, and a digit of a control byte.
+            other[at] = static_cast<char>(name[at] & ~0x20);
+            bool const letter = detail::to_lower(name[at]) >= 'a';
+            CHECK((known_field_of(other) == id) == letter);
         }
         CHECK(known_field_of(name + "s") != id);
         CHECK(known_field_of(name.substr(1)) != id);

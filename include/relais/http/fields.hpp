@@ -87,7 +87,6 @@ enum class known_field : std::uint8_t {
 std::string_view name_of(known_field id) noexcept;
 
 /// Which field a name stands for, in any case; `other` for one that the library does not look at.
-/// \param name a token; one with control bytes may be taken for another.
 known_field known_field_of(std::string_view name) noexcept;
 
 /// A set of known fields.

@@ -67,40 +67,41 @@ inline constexpr std::string_view known_field_names[] = {
 inline constexpr std::size_t known_field_count = std::size(known_field_names);
 static_assert(known_field_count == static_cast<std::size_t>(known_field::x_request_id) + 1 && known_field_count <= 64);
 
-// A word of a lower-case name, in the byte order of the machine.
-template <class Word>
-constexpr Word lower_word(std::string_view name, std::size_t at) noexcept {
+// A word of a name in lower case, and the bits that may differ from it: bit 0x20 of each letter. In the byte order of
+// the machine.
+template <class Word, bool Mask>
+constexpr Word name_word(std::string_view name, std::size_t at) noexcept {
     std::array<char, sizeof(Word)> bytes{};
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = to_lower(name[at + i]);
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        char const c = to_lower(name[at + i]);
+        bytes[i] = !Mask ? c : c >= 'a' && c <= 'z' ? '\x20' : '\0';
+    }
     return std::bit_cast<Word>(bytes);
 }
 
-// Bit 0x20 makes an upper-case letter lower-case and leaves digits and the hyphen as they are; of what else may stand
-// in a token nothing becomes one of them.
-template <class Word>
-inline Word load_lower(char const* p) noexcept {
+template <class Word, std::size_t Id, std::size_t At>
+inline bool word_is(char const* p) noexcept {
+    constexpr Word lower = name_word<Word, false>(known_field_names[Id], At);
+    constexpr Word mask = name_word<Word, true>(known_field_names[Id], At);
     Word word;
-    std::memcpy(&word, p, sizeof word);
-    return static_cast<Word>(word | static_cast<Word>(0x2020202020202020u));
+    std::memcpy(&word, p + At, sizeof word);
+    return static_cast<Word>(word | mask) == lower;
 }
 
+// Two or three overlapping words, whatever the length is.
 template <std::size_t Id>
 inline bool is_known(char const* p) noexcept {
-    constexpr std::string_view name = known_field_names[Id];
-    constexpr std::size_t n = name.size();
+    constexpr std::size_t n = known_field_names[Id].size();
     static_assert(n >= 2 && n <= 24);
-    if constexpr (n >= 8) {
-        using word = std::uint64_t;
-        if (load_lower<word>(p) != lower_word<word>(name, 0)) return false;
-        if constexpr (n > 16)
-            if (load_lower<word>(p + 8) != lower_word<word>(name, 8)) return false;
-        return load_lower<word>(p + n - 8) == lower_word<word>(name, n - 8);
+    if constexpr (n > 16) {
+        return word_is<std::uint64_t, Id, n - 8>(p) && word_is<std::uint64_t, Id, 0>(p) &&
+            word_is<std::uint64_t, Id, 8>(p);
+    } else if constexpr (n >= 8) {
+        return word_is<std::uint64_t, Id, n - 8>(p) && word_is<std::uint64_t, Id, 0>(p);
     } else if constexpr (n >= 4) {
-        using word = std::uint32_t;
-        return load_lower<word>(p) == lower_word<word>(name, 0) && load_lower<word>(p + n - 4) == lower_word<word>(name, n - 4);
+        return word_is<std::uint32_t, Id, 0>(p) && word_is<std::uint32_t, Id, n - 4>(p);
     } else {
-        using word = std::uint16_t;
-        return load_lower<word>(p) == lower_word<word>(name, 0) && load_lower<word>(p + n - 2) == lower_word<word>(name, n - 2);
+        return word_is<std::uint16_t, Id, 0>(p) && word_is<std::uint16_t, Id, n - 2>(p);
     }
 }
 
