@@ -16,7 +16,7 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 
 add_library(relais_warnings INTERFACE)
 target_compile_options(relais_warnings INTERFACE
-    -Wall -Wextra -Wpedantic -Woverloaded-virtual -Wcast-qual -Wextra-semi)
+    -Wall -Wextra -Wpedantic -Woverloaded-virtual -Wextra-semi)
 if(RELAIS_WARNINGS_AS_ERRORS)
     target_compile_options(relais_warnings INTERFACE -Werror)
 endif()
