@@ -1,7 +1,9 @@
 #pragma once
 
+#include <relais/http/impl/percent.hpp>
 #include <relais/http/path.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -16,11 +18,6 @@ enum path_octet : std::uint8_t {
     path_escape = 8,
     path_refuse = 16,
 };
-
-constexpr bool is_unreserved(unsigned c) noexcept {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
-}
 
 constexpr std::array<std::uint8_t, 256> make_path_octets() noexcept {
     std::array<std::uint8_t, 256> table{};
@@ -39,24 +36,6 @@ constexpr std::array<std::uint8_t, 256> make_path_octets() noexcept {
 }
 
 inline constexpr std::array<std::uint8_t, 256> path_octets = make_path_octets();
-
-constexpr int hex_value(char c) noexcept {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
-inline void append_escape(std::string& to, unsigned char c) {
-    constexpr char digits[] = "0123456789ABCDEF";
-    char const escape[3] = {'%', digits[c >> 4], digits[c & 15]};
-    to.append(escape, 3);
-}
-
-// Whether an escape stays one in the matched form.
-constexpr bool stays_encoded(unsigned char c) noexcept {
-    return c == '/' || c < 0x20 || c == 0x7f;
-}
 
 constexpr std::string_view why_refused(char c) noexcept {
     if (c == '\\')
