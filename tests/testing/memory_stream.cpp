@@ -1,11 +1,9 @@
-#include <relais/testing/memory_stream.hpp>
+#include "catch.hpp"
 
-#include <relais/core/worker.hpp>
+#include <relais/testing/memory_stream.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-
-#include "catch.hpp"
 
 #include <string>
 
@@ -17,9 +15,12 @@ using relais::testing::memory_stream;
 std::string read(stream& s, std::size_t most = 100) {
     std::string to(most, '\0');
     auto const got = s.try_read(std::as_writable_bytes(std::span(to)));
-    if (got.state == io_state::would_block) return "(would block)";
-    if (got.state == io_state::end) return "(end)";
-    if (got.state == io_state::error) return "(error)";
+    if (got.state == io_state::would_block)
+        return "(would block)";
+    if (got.state == io_state::end)
+        return "(end)";
+    if (got.state == io_state::error)
+        return "(error)";
     to.resize(got.count);
     return to;
 }

@@ -1,9 +1,8 @@
-#include <relais/tls/context.hpp>
-
-#include <relais/core/error.hpp>
-
 #include "catch.hpp"
 #include "make_certificate.hpp"
+
+#include <relais/core/error.hpp>
+#include <relais/tls/context.hpp>
 
 #include <filesystem>
 #include <fstream>
@@ -56,7 +55,8 @@ private:
 
 bool says(std::string const& sentence, std::vector<std::string> const& parts) {
     for (auto const& p : parts)
-        if (sentence.find(p) == std::string::npos) return false;
+        if (sentence.find(p) == std::string::npos)
+            return false;
     return sentence.find('\n') == std::string::npos;
 }
 
@@ -68,12 +68,14 @@ TEST_CASE("certificates load from files and from memory", "[tls]") {
     std::string const chain = f.leaf.pem() + f.intermediate.pem();
     std::string const fine = "(it loads)";
 
-    CHECK(why_not({.certificate = at.file("c.pem", chain), .key = at.file("k.pem", f.leaf.key_pem())}) == fine);
+    CHECK(why_not({.certificate = at.file("c.pem", chain),
+                   .key = at.file("k.pem", f.leaf.key_pem())}) == fine);
     CHECK(why_not({.certificate_pem = chain, .key_pem = f.leaf.key_pem()}) == fine);
     CHECK(why_not({.certificate = at.file("both.pem", f.leaf.key_pem() + chain)}) == fine);
     CHECK(why_not({.certificate_pem = chain + f.root.pem(), .key_pem = f.leaf.key_pem()}) == fine);
     CHECK(why_not({.certificate_pem = f.leaf.pem(), .key_pem = f.leaf.key_pem()}) == fine);
-    CHECK(why_not({.certificates = {{.certificate_pem = chain, .key_pem = f.leaf.key_pem()}}}) == fine);
+    CHECK(why_not({.certificates = {{.certificate_pem = chain, .key_pem = f.leaf.key_pem()}}}) ==
+          fine);
     CHECK(why_not(tls_options::self_signed("localhost")) == fine);
     CHECK(why_not(tls_options::self_signed("*.b.example")) == fine);
 
@@ -100,37 +102,82 @@ TEST_CASE("what is wrong with a certificate is said in one sentence", "[tls]") {
     std::vector<row> const rows{
         {"nothing", {}, {"no certificate is given", ".certificate", "self_signed"}},
         {"a key alone", {.key = key}, {"a key is given without its certificate"}},
-        {"a certificate alone", {.certificate = certificate}, {certificate, "without its key", ".key"}},
-        {"a certificate alone, in memory", {.certificate_pem = f.leaf.pem()}, {".certificate_pem", "without its key", ".key_pem"}},
-        {"a missing file", {.certificate = at / "no.pem", .key = key}, {"certificate file", at / "no.pem", "does not exist"}},
-        {"a missing key file", {.certificate = certificate, .key = at / "no.key"}, {"key file", at / "no.key", "does not exist"}},
+        {"a certificate alone",
+         {.certificate = certificate},
+         {certificate, "without its key", ".key"}},
+        {"a certificate alone, in memory",
+         {.certificate_pem = f.leaf.pem()},
+         {".certificate_pem", "without its key", ".key_pem"}},
+        {"a missing file",
+         {.certificate = at / "no.pem", .key = key},
+         {"certificate file", at / "no.pem", "does not exist"}},
+        {"a missing key file",
+         {.certificate = certificate, .key = at / "no.key"},
+         {"key file", at / "no.key", "does not exist"}},
         {"a directory", {.certificate = dir, .key = key}, {dir, "is a directory"}},
-        {"an empty file", {.certificate = at.file("empty", ""), .key = key}, {at / "empty", "it is empty"}},
-        {"text that is not PEM", {.certificate = at.file("text", "hello\n"), .key = key}, {at / "text", "not PEM"}},
-        {"DER", {.certificate = at.file("der", "\x30\x82"), .key = key}, {at / "der", "DER", "openssl x509"}},
-        {"a key in place of the certificate", {.certificate = key, .key = key}, {key, "no certificate", "\"PRIVATE KEY\""}},
-        {"a certificate in place of the key", {.certificate = certificate, .key = certificate}, {certificate, "no private key", "\"CERTIFICATE\""}},
-        {"a damaged certificate", {.certificate = at.file("bad", damaged), .key = key}, {at / "bad", "number 1", "damaged"}},
+        {"an empty file",
+         {.certificate = at.file("empty", ""), .key = key},
+         {at / "empty", "it is empty"}},
+        {"text that is not PEM",
+         {.certificate = at.file("text", "hello\n"), .key = key},
+         {at / "text", "not PEM"}},
+        {"DER",
+         {.certificate = at.file("der", "\x30\x82"), .key = key},
+         {at / "der", "DER", "openssl x509"}},
+        {"a key in place of the certificate",
+         {.certificate = key, .key = key},
+         {key, "no certificate", "\"PRIVATE KEY\""}},
+        {"a certificate in place of the key",
+         {.certificate = certificate, .key = certificate},
+         {certificate, "no private key", "\"CERTIFICATE\""}},
+        {"a damaged certificate",
+         {.certificate = at.file("bad", damaged), .key = key},
+         {at / "bad", "number 1", "damaged"}},
         {"a damaged second certificate",
-         {.certificate = at.file("bad2", f.leaf.pem() + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), .key = key},
+         {.certificate =
+              at.file("bad2", f.leaf.pem() +
+                                  "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+          .key = key},
          {at / "bad2", "number 2", "damaged"}},
         {"a damaged key",
-         {.certificate = certificate, .key = at.file("badkey", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")},
+         {.certificate = certificate,
+          .key =
+              at.file("badkey", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")},
          {at / "badkey", "damaged"}},
         {"an encrypted key",
          {.certificate = certificate, .key = at.file("secret", f.leaf.key_pem("hidden"))},
          {at / "secret", "encrypted", "openssl pkey"}},
-        {"the key of another certificate", {.certificate = certificate, .key = at.file("o.pem", other.key_pem())}, {at / "o.pem", certificate, "does not belong", "CN=leaf"}},
-        {"the leaf last", {.certificate = at.file("turned", f.intermediate.pem() + f.leaf.pem()), .key = key}, {at / "turned", "wrong order", "number 2", "CN=leaf"}},
-        {"the middle left out", {.certificate = at.file("gap", f.leaf.pem() + f.root.pem()), .key = key}, {at / "gap", "not in order", "CN=root", "did not sign", "CN=leaf"}},
+        {"the key of another certificate",
+         {.certificate = certificate, .key = at.file("o.pem", other.key_pem())},
+         {at / "o.pem", certificate, "does not belong", "CN=leaf"}},
+        {"the leaf last",
+         {.certificate = at.file("turned", f.intermediate.pem() + f.leaf.pem()), .key = key},
+         {at / "turned", "wrong order", "number 2", "CN=leaf"}},
+        {"the middle left out",
+         {.certificate = at.file("gap", f.leaf.pem() + f.root.pem()), .key = key},
+         {at / "gap", "not in order", "CN=root", "did not sign", "CN=leaf"}},
         {"root before intermediate",
-         {.certificate = at.file("mixed", f.leaf.pem() + f.root.pem() + f.intermediate.pem()), .key = key},
+         {.certificate = at.file("mixed", f.leaf.pem() + f.root.pem() + f.intermediate.pem()),
+          .key = key},
          {at / "mixed", "not in order"}},
-        {"a stranger at the end", {.certificate = at.file("more", f.leaf.pem() + f.intermediate.pem() + other.pem()), .key = key}, {at / "more", "number 3", "CN=other"}},
-        {"a key that is too short", {.certificate_pem = weak.pem(), .key_pem = weak.key_pem()}, {".certificate_pem", "refuses", "too small"}},
-        {"one of several", {.certificate = certificate, .key = key, .certificates = {{.certificate = at / "second.pem", .key = key}}}, {at / "second.pem"}},
-        {"a protocol without a name", {.certificate = certificate, .key = key, .protocols = {{""}}}, {"ALPN"}},
-        {"too many tickets", {.certificate = certificate, .key = key, .tickets = 100}, {".tickets"}},
+        {"a stranger at the end",
+         {.certificate = at.file("more", f.leaf.pem() + f.intermediate.pem() + other.pem()),
+          .key = key},
+         {at / "more", "number 3", "CN=other"}},
+        {"a key that is too short",
+         {.certificate_pem = weak.pem(), .key_pem = weak.key_pem()},
+         {".certificate_pem", "refuses", "too small"}},
+        {"one of several",
+         {.certificate = certificate,
+          .key = key,
+          .certificates = {{.certificate = at / "second.pem", .key = key}}},
+         {at / "second.pem"}},
+        {"a protocol without a name",
+         {.certificate = certificate, .key = key, .protocols = {{""}}},
+         {"ALPN"}},
+        {"too many tickets",
+         {.certificate = certificate, .key = key, .tickets = 100},
+         {".tickets"}},
     };
     for (auto const& r : rows) {
         INFO(r.what);

@@ -15,7 +15,8 @@
 namespace made {
 
 inline void require(bool ok) {
-    if (!ok) std::abort();
+    if (!ok)
+        std::abort();
 }
 
 inline std::string text_of(BIO* bio) {
@@ -39,8 +40,9 @@ struct certificate {
     std::string key_pem(char const* passphrase = nullptr) const {
         BIO* const out = BIO_new(BIO_s_mem());
         int const size = passphrase ? static_cast<int>(std::string(passphrase).size()) : 0;
-        require(PEM_write_bio_PKCS8PrivateKey(out, key.get(), passphrase ? EVP_aes_256_cbc() : nullptr,
-                                              const_cast<char*>(passphrase), size, nullptr, nullptr) == 1);
+        require(PEM_write_bio_PKCS8PrivateKey(
+                    out, key.get(), passphrase ? EVP_aes_256_cbc() : nullptr,
+                    const_cast<char*>(passphrase), size, nullptr, nullptr) == 1);
         return text_of(out);
     }
 };
@@ -63,12 +65,15 @@ inline certificate sign(request const& r, certificate const* issuer = nullptr) {
     X509* const x = made.x509.get();
     require(made.key && x);
     static long serial = 1;
-    require(X509_set_version(x, X509_VERSION_3) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial) == 1 &&
-            X509_gmtime_adj(X509_getm_notBefore(x), r.valid_from) && X509_gmtime_adj(X509_getm_notAfter(x), r.valid_until) &&
+    require(X509_set_version(x, X509_VERSION_3) == 1 &&
+            ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial) == 1 &&
+            X509_gmtime_adj(X509_getm_notBefore(x), r.valid_from) &&
+            X509_gmtime_adj(X509_getm_notAfter(x), r.valid_until) &&
             X509_set_pubkey(x, made.key.get()) == 1);
     X509_NAME* const subject = X509_get_subject_name(x);
-    require(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-                                       reinterpret_cast<unsigned char const*>(r.common_name.c_str()), -1, -1, 0) == 1);
+    require(X509_NAME_add_entry_by_txt(
+                subject, "CN", MBSTRING_UTF8,
+                reinterpret_cast<unsigned char const*>(r.common_name.c_str()), -1, -1, 0) == 1);
     X509* const above = issuer ? issuer->x509.get() : x;
     require(X509_set_issuer_name(x, X509_get_subject_name(above)) == 1);
     X509V3_CTX about;
@@ -80,7 +85,8 @@ inline certificate sign(request const& r, certificate const* issuer = nullptr) {
     };
     extend(NID_basic_constraints, r.authority ? "critical,CA:TRUE" : "critical,CA:FALSE");
     extend(NID_key_usage, r.authority ? "critical,keyCertSign" : "critical,digitalSignature");
-    if (!r.names.empty()) extend(NID_subject_alt_name, r.names);
+    if (!r.names.empty())
+        extend(NID_subject_alt_name, r.names);
     require(X509_sign(x, (issuer ? issuer->key : made.key).get(), EVP_sha256()) != 0);
     return made;
 }
@@ -89,7 +95,8 @@ inline certificate sign(request const& r, certificate const* issuer = nullptr) {
 struct family {
     certificate root = sign({.common_name = "root", .authority = true});
     certificate intermediate = sign({.common_name = "intermediate", .authority = true}, &root);
-    certificate leaf = sign({.common_name = "leaf", .names = "DNS:a.example,IP:127.0.0.1"}, &intermediate);
+    certificate leaf =
+        sign({.common_name = "leaf", .names = "DNS:a.example,IP:127.0.0.1"}, &intermediate);
 };
 
 } // namespace made

@@ -1,6 +1,6 @@
-#include <relais/websocket/frame.hpp>
-
 #include "catch.hpp"
+
+#include <relais/websocket/frame.hpp>
 
 #include <algorithm>
 #include <random>
@@ -12,7 +12,9 @@ namespace {
 
 using relais::frame_follower;
 
-std::span<std::byte const> bytes(std::string const& s) { return std::as_bytes(std::span(s.data(), s.size())); }
+std::span<std::byte const> bytes(std::string const& s) {
+    return std::as_bytes(std::span(s.data(), s.size()));
+}
 
 std::string frame(unsigned first, std::size_t payload, bool masked) {
     std::string s(1, static_cast<char>(first));
@@ -22,9 +24,11 @@ std::string frame(unsigned first, std::size_t payload, bool masked) {
     } else {
         int const extended = payload < 65536 ? 2 : 8;
         s += static_cast<char>(mask | (extended == 2 ? 126 : 127));
-        for (int i = extended; i-- != 0;) s += static_cast<char>(payload >> (8 * i));
+        for (int i = extended; i-- != 0;)
+            s += static_cast<char>(payload >> (8 * i));
     }
-    if (masked) s += "kkkk";
+    if (masked)
+        s += "kkkk";
     return s + std::string(payload, '\x88');
 }
 
@@ -34,22 +38,28 @@ std::string text(relais::close_frame const& f) {
 
 } // namespace
 
-TEST_CASE("a follower knows the boundaries of frames of every size, however they are cut", "[websocket]") {
+TEST_CASE("a follower knows the boundaries of frames of every size, however they are cut",
+          "[websocket]") {
     std::string wire;
     std::vector<std::size_t> ends{0};
     for (bool const masked : {false, true})
-        for (std::size_t const size : {0u, 1u, 5u, 125u, 126u, 127u, 300u, 65535u, 65536u, 70000u}) {
-            wire += frame(size % 2 != 0 ? 0x02 : 0x80, size, masked); // unfinished ones and continuations
+        for (std::size_t const size :
+             {0u, 1u, 5u, 125u, 126u, 127u, 300u, 65535u, 65536u, 70000u}) {
+            wire += frame(size % 2 != 0 ? 0x02 : 0x80, size,
+                          masked); // unfinished ones and continuations
             ends.push_back(wire.size());
         }
-    auto const is_end = [&](std::size_t at) { return std::find(ends.begin(), ends.end(), at) != ends.end(); };
+    auto const is_end = [&](std::size_t at) {
+        return std::find(ends.begin(), ends.end(), at) != ends.end();
+    };
 
     SECTION("one byte at a time") {
         frame_follower f;
         CHECK(f.at_boundary());
         for (std::size_t i = 0; i < wire.size(); ++i) {
             f.consume(bytes(wire).subspan(i, 1));
-            if (f.at_boundary() != is_end(i + 1)) FAIL("wrong after " << i + 1);
+            if (f.at_boundary() != is_end(i + 1))
+                FAIL("wrong after " << i + 1);
         }
     }
     SECTION("in random pieces") {
@@ -57,10 +67,12 @@ TEST_CASE("a follower knows the boundaries of frames of every size, however they
         for (int round = 0; round < 200; ++round) {
             frame_follower f;
             for (std::size_t at = 0; at < wire.size();) {
-                std::size_t const n = std::min<std::size_t>(wire.size() - at, random() % (round % 2 != 0 ? 20 : 9000));
+                std::size_t const n = std::min<std::size_t>(
+                    wire.size() - at, random() % (round % 2 != 0 ? 20 : 9000));
                 f.consume(bytes(wire).subspan(at, n));
                 at += n;
-                if (f.at_boundary() != is_end(at)) FAIL("wrong after " << at);
+                if (f.at_boundary() != is_end(at))
+                    FAIL("wrong after " << at);
             }
         }
     }
@@ -114,14 +126,15 @@ TEST_CASE("lengths that cannot be right end the following", "[websocket]") {
         bool lost;
     };
     using namespace std::string_literals;
-    auto const r = GENERATE(
-        row{"16 bits, shortest", "\x82\x7e\x00\x7e"s, false}, row{"16 bits, too short", "\x82\x7e\x00\x7d"s, true},
-        row{"16 bits, zero", "\x82\x7e\x00\x00"s, true},
-        row{"64 bits, shortest", "\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"s, false},
-        row{"64 bits, too short", "\x82\x7f\x00\x00\x00\x00\x00\x00\xff\xff"s, true},
-        row{"64 bits, largest", "\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"s, false},
-        row{"64 bits, top bit", "\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00"s, true},
-        row{"masked, too short", "\x82\xfe\x00\x01kkkk"s, true});
+    auto const r =
+        GENERATE(row{"16 bits, shortest", "\x82\x7e\x00\x7e"s, false},
+                 row{"16 bits, too short", "\x82\x7e\x00\x7d"s, true},
+                 row{"16 bits, zero", "\x82\x7e\x00\x00"s, true},
+                 row{"64 bits, shortest", "\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"s, false},
+                 row{"64 bits, too short", "\x82\x7f\x00\x00\x00\x00\x00\x00\xff\xff"s, true},
+                 row{"64 bits, largest", "\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"s, false},
+                 row{"64 bits, top bit", "\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00"s, true},
+                 row{"masked, too short", "\x82\xfe\x00\x01kkkk"s, true});
     INFO(r.what);
     for (std::size_t const piece : {1u, 3u, 64u}) {
         frame_follower f;
@@ -129,7 +142,8 @@ TEST_CASE("lengths that cannot be right end the following", "[websocket]") {
             f.consume(bytes(r.head).subspan(at, std::min(piece, r.head.size() - at)));
         CHECK(f.lost() == r.lost);
         CHECK_FALSE(f.at_boundary());
-        if (!r.lost) continue;
+        if (!r.lost)
+            continue;
         CHECK(f.payload_left() == 0);
         std::string const more = frame(0x88, 2, true);
         CHECK(f.until_boundary(bytes(more)) == more.size());
@@ -141,7 +155,8 @@ TEST_CASE("lengths that cannot be right end the following", "[websocket]") {
 
 TEST_CASE("a Close frame is built", "[websocket]") {
     using namespace std::string_literals;
-    CHECK(text(relais::make_close(1001, "bye", false)) == "\x88\x05\x03\xe9" "bye"s);
+    CHECK(text(relais::make_close(1001, "bye", false)) == "\x88\x05\x03\xe9"
+                                                          "bye"s);
     CHECK(text(relais::make_close(1000, "", false)) == "\x88\x02\x03\xe8"s);
 
     SECTION("masked") {
@@ -149,23 +164,29 @@ TEST_CASE("a Close frame is built", "[websocket]") {
         REQUIRE(s.size() == 2 + 4 + 2 + 10);
         CHECK(s.substr(0, 2) == "\x88\x8c"s);
         std::string plain;
-        for (std::size_t i = 6; i < s.size(); ++i) plain += static_cast<char>(s[i] ^ s[2 + (i - 6) % 4]);
+        for (std::size_t i = 6; i < s.size(); ++i)
+            plain += static_cast<char>(s[i] ^ s[2 + (i - 6) % 4]);
         CHECK(plain == "\x03\xe9going away"s);
         std::string keys;
-        for (int i = 0; i < 8; ++i) keys += text(relais::make_close(1001, "", true)).substr(2, 4);
+        for (int i = 0; i < 8; ++i)
+            keys += text(relais::make_close(1001, "", true)).substr(2, 4);
         bool differ = false;
-        for (std::size_t i = 4; i < keys.size(); i += 4) differ |= keys.substr(0, 4) != keys.substr(i, 4);
+        for (std::size_t i = 4; i < keys.size(); i += 4)
+            differ |= keys.substr(0, 4) != keys.substr(i, 4);
         CHECK(differ);
     }
     SECTION("a long reason is cut between characters") {
         CHECK(text(relais::make_close(1001, std::string(200, 'x'), false)).size() == 127);
-        std::string const umlauts = std::string(122, 'x') + "\xc3\xa4\xc3\xa4"; // byte 123 is within a character
+        std::string const umlauts =
+            std::string(122, 'x') + "\xc3\xa4\xc3\xa4"; // byte 123 is within a character
         CHECK(text(relais::make_close(1001, umlauts, false)).size() == 126);
-        CHECK(text(relais::make_close(1001, std::string(121, 'x') + "\xc3\xa4", false)).size() == 127);
+        CHECK(text(relais::make_close(1001, std::string(121, 'x') + "\xc3\xa4", false)).size() ==
+              127);
     }
     SECTION("codes that must not be sent") {
         for (int const code : {0, 999, 1004, 1005, 1006, 1015, 2999, 5000})
-            CHECK_THROWS_AS(relais::make_close(static_cast<std::uint16_t>(code), "", false), std::invalid_argument);
+            CHECK_THROWS_AS(relais::make_close(static_cast<std::uint16_t>(code), "", false),
+                            std::invalid_argument);
         for (int const code : {1000, 1003, 1007, 1014, 3000, 4999})
             CHECK_NOTHROW(relais::make_close(static_cast<std::uint16_t>(code), "", false));
     }

@@ -12,9 +12,12 @@ namespace relais::testing {
 
 /// How a memory stream behaves towards who uses it.
 struct memory_options {
-    std::size_t read_at_most = std::numeric_limits<std::size_t>::max();  ///< bytes that one read brings
-    std::size_t write_at_most = std::numeric_limits<std::size_t>::max(); ///< bytes that one write takes
-    std::size_t capacity = 64 * 1024; ///< bytes on their way to the other end before a write would block
+    std::size_t read_at_most =
+        std::numeric_limits<std::size_t>::max(); ///< bytes that one read brings
+    std::size_t write_at_most =
+        std::numeric_limits<std::size_t>::max(); ///< bytes that one write takes
+    std::size_t capacity =
+        64 * 1024; ///< bytes on their way to the other end before a write would block
 };
 
 /// One end of a connection within the process: what is written to one end is read from the other.

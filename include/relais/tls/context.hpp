@@ -20,16 +20,18 @@ enum class tls_version : std::uint8_t { tls_1_2, tls_1_3 };
 
 /// A certificate chain and its private key, each from a PEM file or from PEM text in memory.
 struct tls_certificate {
-    std::string certificate{};     ///< file: the server's own certificate first, then the intermediate ones
-    std::string key{};             ///< file; empty: the key is in the certificate file
+    std::string
+        certificate{}; ///< file: the server's own certificate first, then the intermediate ones
+    std::string key{}; ///< file; empty: the key is in the certificate file
     std::string certificate_pem{}; ///< text, in place of `certificate`
     std::string key_pem{};         ///< text, in place of `key`
 };
 
 /// How a server speaks TLS.
 struct tls_options {
-    std::string certificate{};     ///< file: the server's own certificate first, then the intermediate ones
-    std::string key{};             ///< file; empty: the key is in the certificate file
+    std::string
+        certificate{}; ///< file: the server's own certificate first, then the intermediate ones
+    std::string key{}; ///< file; empty: the key is in the certificate file
     std::string certificate_pem{}; ///< text, in place of `certificate`
     std::string key_pem{};         ///< text, in place of `key`
 
@@ -57,10 +59,13 @@ struct tls_options {
 
 /// How a client, which is what a proxy is to its upstreams, speaks TLS.
 struct tls_client_options {
-    std::string ca_file{}; ///< PEM: who may sign the server's certificate; empty: whom the system trusts
-    std::string ca_pem{};  ///< text, in place of `ca_file`
-    bool verify = true;    ///< whether chain and name are verified; without, anybody in between can read along
-    std::string name{};    ///< the name that is asked for (SNI) and verified; empty: the host that is connected to
+    std::string
+        ca_file{}; ///< PEM: who may sign the server's certificate; empty: whom the system trusts
+    std::string ca_pem{}; ///< text, in place of `ca_file`
+    bool verify =
+        true; ///< whether chain and name are verified; without, anybody in between can read along
+    std::string
+        name{}; ///< the name that is asked for (SNI) and verified; empty: the host that is connected to
     tls_version min_version = tls_version::tls_1_2;
     std::vector<std::string> protocols{"http/1.1"}; ///< offered by ALPN; empty: none
     std::chrono::milliseconds handshake_timeout{5000};

@@ -21,8 +21,9 @@ enum class websocket_request : std::uint8_t {
 /// The outcome of `check_websocket_request`.
 struct websocket_request_check {
     websocket_request kind = websocket_request::none;
-    end_reason reason = end_reason::completed; ///< of a rejected one: `upgrade_required` or `bad_websocket`
-    std::string_view sentence{};               ///< of a rejected one: what is wrong, for the answer
+    end_reason reason =
+        end_reason::completed;   ///< of a rejected one: `upgrade_required` or `bad_websocket`
+    std::string_view sentence{}; ///< of a rejected one: what is wrong, for the answer
 };
 
 /// Decides whether a request asks for a WebSocket: GET, HTTP/1.1, `Upgrade` lists `websocket` and `Connection` lists
@@ -32,7 +33,8 @@ struct websocket_request_check {
 ///
 /// \param version 10 or 11. \param head the fields as they came, hop-by-hop ones included.
 /// \param has_body whether content follows; `Content-Length: 0` is none. Source: RFC 6455, section 4.2.1.
-websocket_request_check check_websocket_request(verb method, unsigned version, fields const& head, bool has_body) noexcept;
+websocket_request_check check_websocket_request(verb method, unsigned version, fields const& head,
+                                                bool has_body) noexcept;
 
 /// Makes the hop-by-hop fields of a request ask for a WebSocket and for nothing else. What is end to end (key,
 /// version, subprotocols, extensions) stays as it is.
@@ -64,9 +66,9 @@ private:
 
 /// The outcome of `validate_upgrade`.
 struct upgrade_check {
-    std::optional<validated_upgrade> upgrade{};  ///< empty: rejected
-    end_reason reason = end_reason::completed;   ///< when rejected: `bad_upgrade`
-    std::string_view sentence{};                 ///< when rejected: what is wrong, for the log
+    std::optional<validated_upgrade> upgrade{}; ///< empty: rejected
+    end_reason reason = end_reason::completed;  ///< when rejected: `bad_upgrade`
+    std::string_view sentence{};                ///< when rejected: what is wrong, for the log
 };
 
 /// Decides whether a response opens the WebSocket that a request asked for: status 101, `Upgrade` equal, `Connection`

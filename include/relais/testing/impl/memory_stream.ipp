@@ -30,7 +30,8 @@ RELAIS_DECL memory_stream::ends memory_stream::make(memory_options first, memory
             std::unique_ptr<memory_stream>(new memory_stream(wires, 1, second))};
 }
 
-RELAIS_DECL memory_stream::memory_stream(std::shared_ptr<wiring> wires, std::size_t side, memory_options options)
+RELAIS_DECL memory_stream::memory_stream(std::shared_ptr<wiring> wires, std::size_t side,
+                                         memory_options options)
     : stream(&own_gate_), wires_(std::move(wires)), side_(side), options_(options) {
     own_gate_.writable = options.capacity != 0;
     outgoing().capacity = options.capacity;
@@ -42,15 +43,23 @@ RELAIS_DECL memory_stream::~memory_stream() {
     wires_->gates[side_] = nullptr;
 }
 
-RELAIS_DECL memory_stream::direction& memory_stream::incoming() const noexcept { return wires_->to[side_]; }
+RELAIS_DECL memory_stream::direction& memory_stream::incoming() const noexcept {
+    return wires_->to[side_];
+}
 
-RELAIS_DECL memory_stream::direction& memory_stream::outgoing() const noexcept { return wires_->to[1 - side_]; }
+RELAIS_DECL memory_stream::direction& memory_stream::outgoing() const noexcept {
+    return wires_->to[1 - side_];
+}
 
-RELAIS_DECL std::size_t memory_stream::unread() const noexcept { return incoming().size(); }
+RELAIS_DECL std::size_t memory_stream::unread() const noexcept {
+    return incoming().size();
+}
 
 RELAIS_DECL bool memory_stream::fails() noexcept {
-    if (until_failure_ == std::numeric_limits<std::size_t>::max()) return false;
-    if (until_failure_ == 0) return true;
+    if (until_failure_ == std::numeric_limits<std::size_t>::max())
+        return false;
+    if (until_failure_ == 0)
+        return true;
     --until_failure_;
     return false;
 }
@@ -58,26 +67,37 @@ RELAIS_DECL bool memory_stream::fails() noexcept {
 // The flags change at once; who waits is woken later, so that no coroutine runs on the stack of the other end.
 RELAIS_DECL void memory_stream::tell(std::size_t side, bool readable, bool writable, bool hung_up) {
     gate* g = wires_->gates[side];
-    if (!g || g->closed) return;
+    if (!g || g->closed)
+        return;
     if (!worker::on_a_worker()) {
         g->notify(readable, writable, hung_up);
         return;
     }
     g->readable = g->readable || readable;
     g->writable = g->writable || writable;
-    if (!hung_up && !g->reader.occupied() && !g->writer.occupied()) return;
+    if (!hung_up && !g->reader.occupied() && !g->writer.occupied())
+        return;
     worker::current().post([wires = wires_, side, readable, writable, hung_up] {
-        if (gate* still = wires->gates[side]) still->notify(readable, writable, hung_up);
+        gate* const still = wires->gates[side];
+        if (!still)
+            return;
+        direction const& in = wires->to[side]; // it may have been read meanwhile
+        direction const& out = wires->to[1 - side];
+        still->notify(readable && (in.size() != 0 || in.ended || in.broken),
+                      writable && (out.size() < out.capacity || hung_up), hung_up);
     });
 }
 
 RELAIS_DECL io_result memory_stream::try_read(std::span<std::byte> to) {
-    if (own_gate_.closed || fails()) return {0, io_state::error};
+    if (own_gate_.closed || fails())
+        return {0, io_state::error};
     auto& in = incoming();
-    if (in.broken) return {0, io_state::error};
+    if (in.broken)
+        return {0, io_state::error};
     std::size_t const count = std::min({to.size(), in.size(), options_.read_at_most});
     if (count == 0 && !to.empty()) {
-        if (in.ended) return {0, io_state::end};
+        if (in.ended)
+            return {0, io_state::end};
         own_gate_.readable = false;
         return {0, io_state::would_block};
     }
@@ -86,16 +106,20 @@ RELAIS_DECL io_result memory_stream::try_read(std::span<std::byte> to) {
     if (in.size() == 0) {
         in.bytes.clear();
         in.begin = 0;
-        if (!in.ended) own_gate_.readable = false;
+        if (!in.ended)
+            own_gate_.readable = false;
     }
-    if (in.size() < in.capacity) tell(1 - side_, false, true, false);
+    if (in.size() < in.capacity)
+        tell(1 - side_, false, true, false);
     return {count, io_state::ok};
 }
 
 RELAIS_DECL io_result memory_stream::try_write(std::span<boost::asio::const_buffer const> from) {
     auto& out = outgoing();
-    if (own_gate_.closed || fails() || out.ended || out.broken || incoming().broken) return {0, io_state::error};
-    std::size_t room = std::min(options_.write_at_most, out.capacity - std::min(out.capacity, out.size()));
+    if (own_gate_.closed || fails() || out.ended || out.broken || incoming().broken)
+        return {0, io_state::error};
+    std::size_t room =
+        std::min(options_.write_at_most, out.capacity - std::min(out.capacity, out.size()));
     std::size_t taken = 0;
     std::size_t offered = 0;
     for (auto const& part : from) {
@@ -107,26 +131,33 @@ RELAIS_DECL io_result memory_stream::try_write(std::span<boost::asio::const_buff
         taken += n;
     }
     written_ += taken;
-    if (out.size() >= out.capacity) own_gate_.writable = false;
-    if (taken == 0 && offered != 0) return {0, io_state::would_block};
-    if (taken != 0) tell(1 - side_, true, false, false);
+    if (out.size() >= out.capacity)
+        own_gate_.writable = false;
+    if (taken == 0 && offered != 0)
+        return {0, io_state::would_block};
+    if (taken != 0)
+        tell(1 - side_, true, false, false);
     return {taken, io_state::ok};
 }
 
 RELAIS_DECL void memory_stream::set_capacity(std::size_t bytes) {
     outgoing().capacity = bytes;
-    if (outgoing().size() < bytes) tell(side_, false, true, false);
-    else own_gate_.writable = false;
+    if (outgoing().size() < bytes)
+        tell(side_, false, true, false);
+    else
+        own_gate_.writable = false;
 }
 
 RELAIS_DECL void memory_stream::shutdown_send() {
-    if (own_gate_.closed) return;
+    if (own_gate_.closed)
+        return;
     outgoing().ended = true;
     tell(1 - side_, true, false, true);
 }
 
 RELAIS_DECL void memory_stream::close() noexcept {
-    if (own_gate_.closed) return;
+    if (own_gate_.closed)
+        return;
     shutdown_send();
     incoming().ended = true;
     incoming().bytes.clear();
@@ -136,7 +167,8 @@ RELAIS_DECL void memory_stream::close() noexcept {
 }
 
 RELAIS_DECL void memory_stream::abort() noexcept {
-    if (own_gate_.closed) return;
+    if (own_gate_.closed)
+        return;
     outgoing().broken = true;
     own_gate_.close();
     tell(1 - side_, true, true, true);

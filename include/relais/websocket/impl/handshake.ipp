@@ -14,14 +14,17 @@ namespace detail {
 // 16 bytes are 22 characters of base64 and two of padding.
 inline bool is_websocket_key(std::string_view key) noexcept {
     auto const in_alphabet = [](char c) {
-        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
+        return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+               c == '+' || c == '/';
     };
-    return key.size() == 24 && key.ends_with("==") && std::all_of(key.begin(), key.end() - 2, in_alphabet);
+    return key.size() == 24 && key.ends_with("==") &&
+           std::all_of(key.begin(), key.end() - 2, in_alphabet);
 }
 
 inline std::string_view extension_name(std::string_view element) noexcept {
     std::string_view name = element.substr(0, element.find(';'));
-    while (name.ends_with(' ') || name.ends_with('\t')) name.remove_suffix(1);
+    while (name.ends_with(' ') || name.ends_with('\t'))
+        name.remove_suffix(1);
     return name;
 }
 
@@ -29,8 +32,10 @@ inline bool offers_extension(fields const& asked, std::string_view name) noexcep
     for (std::string_view rest : asked.all(known_field::sec_websocket_extensions))
         while (true) {
             std::string_view const element = next_list_element(rest);
-            if (element.empty()) break;
-            if (equal_ignoring_case(extension_name(element), name)) return true;
+            if (element.empty())
+                break;
+            if (equal_ignoring_case(extension_name(element), name))
+                return true;
         }
     return false;
 }
@@ -40,29 +45,38 @@ inline bool offers_protocol(fields const& asked, std::string_view name) noexcept
     for (std::string_view rest : asked.all(known_field::sec_websocket_protocol))
         while (true) {
             std::string_view const element = next_list_element(rest);
-            if (element.empty()) break;
-            if (element == name) return true;
+            if (element.empty())
+                break;
+            if (element == name)
+                return true;
         }
     return false;
 }
 
 } // namespace detail
 
-RELAIS_DECL websocket_request_check check_websocket_request(verb method, unsigned version, fields const& head,
+RELAIS_DECL websocket_request_check check_websocket_request(verb method, unsigned version,
+                                                            fields const& head,
                                                             bool has_body) noexcept {
-    if (method != verb::get || version != 11 || !head.has_token(known_field::upgrade, "websocket") ||
+    if (method != verb::get || version != 11 ||
+        !head.has_token(known_field::upgrade, "websocket") ||
         !head.has_token(known_field::connection, "upgrade"))
         return {};
     auto const rejected = [](end_reason why, std::string_view sentence) {
         return websocket_request_check{websocket_request::rejected, why, sentence};
     };
-    if (head.count(known_field::sec_websocket_version) != 1 || head[known_field::sec_websocket_version] != "13")
-        return rejected(end_reason::upgrade_required, "a WebSocket needs Sec-WebSocket-Version: 13");
+    if (head.count(known_field::sec_websocket_version) != 1 ||
+        head[known_field::sec_websocket_version] != "13")
+        return rejected(end_reason::upgrade_required,
+                        "a WebSocket needs Sec-WebSocket-Version: 13");
     if (head.count(known_field::sec_websocket_key) != 1)
-        return rejected(end_reason::bad_websocket, "a WebSocket needs exactly one Sec-WebSocket-Key");
+        return rejected(end_reason::bad_websocket,
+                        "a WebSocket needs exactly one Sec-WebSocket-Key");
     if (!detail::is_websocket_key(head[known_field::sec_websocket_key]))
-        return rejected(end_reason::bad_websocket, "Sec-WebSocket-Key has to be 16 bytes in base64");
-    if (has_body) return rejected(end_reason::bad_websocket, "a request for a WebSocket has no body");
+        return rejected(end_reason::bad_websocket,
+                        "Sec-WebSocket-Key has to be 16 bytes in base64");
+    if (has_body)
+        return rejected(end_reason::bad_websocket, "a request for a WebSocket has no body");
     return {websocket_request::valid, end_reason::completed, {}};
 }
 
@@ -83,7 +97,8 @@ RELAIS_DECL std::string accept_key(std::string_view key) {
     return {reinterpret_cast<char const*>(encoded), static_cast<std::size_t>(length)};
 }
 
-RELAIS_DECL upgrade_check validate_upgrade(fields const& asked, unsigned code, fields const& answered) {
+RELAIS_DECL upgrade_check validate_upgrade(fields const& asked, unsigned code,
+                                           fields const& answered) {
     upgrade_check result;
     auto const reject = [&result](std::string_view sentence) {
         result.reason = end_reason::bad_upgrade;
@@ -100,10 +115,12 @@ RELAIS_DECL upgrade_check validate_upgrade(fields const& asked, unsigned code, f
     } else if (!answered.has_token(known_field::connection, "upgrade")) {
         reject("Connection of the 101 does not list upgrade");
     } else if (!at_most_once(known_field::sec_websocket_accept) ||
-               answered[known_field::sec_websocket_accept] != accept_key(asked[known_field::sec_websocket_key])) {
+               answered[known_field::sec_websocket_accept] !=
+                   accept_key(asked[known_field::sec_websocket_key])) {
         reject("Sec-WebSocket-Accept of the 101 does not belong to the key");
     } else if (!at_most_once(known_field::sec_websocket_protocol) ||
-               (answered.contains(known_field::sec_websocket_protocol) && !detail::offers_protocol(asked, protocol))) {
+               (answered.contains(known_field::sec_websocket_protocol) &&
+                !detail::offers_protocol(asked, protocol))) {
         reject("Sec-WebSocket-Protocol of the 101 was not offered");
     } else {
         validated_upgrade upgrade;
@@ -111,12 +128,15 @@ RELAIS_DECL upgrade_check validate_upgrade(fields const& asked, unsigned code, f
         for (std::string_view const value : answered.all(known_field::sec_websocket_extensions)) {
             for (std::string_view rest = value;;) {
                 std::string_view const element = next_list_element(rest);
-                if (element.empty()) break;
-                if (detail::offers_extension(asked, detail::extension_name(element))) continue;
+                if (element.empty())
+                    break;
+                if (detail::offers_extension(asked, detail::extension_name(element)))
+                    continue;
                 reject("Sec-WebSocket-Extensions of the 101 has one that was not offered");
                 return result;
             }
-            if (!upgrade.extensions_.empty() && !value.empty()) upgrade.extensions_ += ", ";
+            if (!upgrade.extensions_.empty() && !value.empty())
+                upgrade.extensions_ += ", ";
             upgrade.extensions_ += value;
         }
         result.upgrade.emplace(std::move(upgrade));
