@@ -179,9 +179,8 @@ struct head_parser::pass {
 
     bool start(char const*& p, status_line& out) noexcept {
         if (!version(p, out.version)) return false;
-        if (end - p < 5) return fail(p, "the status line is too short");
         auto const digit = [p](int i) { return detail::is(detail::octet_digit, p[i]); };
-        if (p[0] != ' ' || p[1] == '0' || !digit(1) || !digit(2) || !digit(3) || p[4] != ' ')
+        if (end - p < 5 || p[0] != ' ' || p[1] == '0' || !digit(1) || !digit(2) || !digit(3) || p[4] != ' ')
             return fail(p, "the status is not three digits between spaces");
         out.status = static_cast<unsigned>((p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0'));
         p += 5;
