@@ -13,6 +13,8 @@
 #include <relais/core/deadline.hpp>
 #include <relais/core/error.hpp>
 #include <relais/core/scope.hpp>
+#include <relais/core/stage.hpp>
+#include <relais/core/state.hpp>
 #include <relais/core/waiter.hpp>
 #include <relais/core/worker.hpp>
 
@@ -21,9 +23,18 @@
 #include <relais/net/stream.hpp>
 
 #include <relais/tls/context.hpp>
+#include <relais/tls/stream.hpp>
+#include <relais/tls/tls.hpp>
 
+#include <relais/http/chunked.hpp>
 #include <relais/http/fields.hpp>
+#include <relais/http/framing.hpp>
+#include <relais/http/parser.hpp>
+#include <relais/http/path.hpp>
+
+#include <relais/route/match.hpp>
 
 #include <relais/websocket/frame.hpp>
 #include <relais/websocket/handshake.hpp>
+
 // clang-format on

@@ -14,6 +14,7 @@
 // clang-format off
 #include <relais/core/impl/deadline.ipp>
 #include <relais/core/impl/scope.ipp>
+#include <relais/core/impl/state.ipp>
 #include <relais/core/impl/waiter.ipp>
 #include <relais/core/impl/worker.ipp>
 
@@ -23,11 +24,20 @@
 
 #include <relais/tls/impl/context.ipp>
 #include <relais/tls/impl/pem.ipp>
+#include <relais/tls/impl/stream.ipp>
+#include <relais/tls/impl/tls.ipp>
 
+#include <relais/http/impl/chunked.ipp>
 #include <relais/http/impl/fields.ipp>
+#include <relais/http/impl/framing.ipp>
+#include <relais/http/impl/parser.ipp>
+#include <relais/http/impl/path.ipp>
+
+#include <relais/route/impl/match.ipp>
 
 #include <relais/websocket/impl/frame.ipp>
 #include <relais/websocket/impl/handshake.ipp>
 
 #include <relais/testing/impl/memory_stream.ipp>
+
 // clang-format on
