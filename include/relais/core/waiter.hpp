@@ -99,6 +99,7 @@ struct gate {
     bool readable = false;  ///< a read may bring something
     bool writable = false;  ///< a write may take something
     bool hung_up = false;   ///< the peer sent its end, or the connection broke
+    bool broken = false;    ///< the connection broke: nothing can be sent any more
     bool closed = false;    ///< closed on this side: every try ends at once
     bool holds_input = false; ///< a layer holds bytes that were read from the descriptor already
     bool read_needs_write = false; ///< the next read has to wait until what it produced was sent
@@ -116,7 +117,7 @@ struct gate {
     gate* next = nullptr;
 
     /// Takes in what the operating system reports, and wakes who waits for it.
-    void notify(bool now_readable, bool now_writable, bool now_hung_up);
+    void notify(bool now_readable, bool now_writable, bool now_hung_up, bool now_broken = false);
 
     /// Takes the flags down for good and ends the waits, from the event loop, with `wait_result::cancelled`.
     void close() noexcept;
@@ -139,15 +140,6 @@ struct initiate_wait {
     }
 };
 
-struct initiate_wait_either {
-    template <class Handler>
-    void operator()(Handler handler, wait_slot* slot, wait_slot* other,
-                    std::chrono::milliseconds limit) const {
-        slot->join(*other);
-        slot->occupy(std::move(handler), limit);
-    }
-};
-
 } // namespace detail
 
 /// Waits at a slot: an Asio operation with the signature `void(wait_result)` and no coroutine frame of its own.
@@ -157,14 +149,6 @@ template <class Token = boost::asio::deferred_t const&>
 auto wait_at(wait_slot& slot, std::chrono::milliseconds limit, Token&& token = boost::asio::deferred) {
     return boost::asio::async_initiate<Token, void(wait_result)>(detail::initiate_wait{}, token, &slot,
                                                                  limit);
-}
-
-/// Waits until either of two slots is woken.
-template <class Token = boost::asio::deferred_t const&>
-auto wait_at_either(wait_slot& one, wait_slot& other, std::chrono::milliseconds limit,
-                    Token&& token = boost::asio::deferred) {
-    return boost::asio::async_initiate<Token, void(wait_result)>(detail::initiate_wait_either{}, token,
-                                                                 &one, &other, limit);
 }
 
 /// Tells gates what became possible on descriptors. A worker owns one.
@@ -187,9 +171,19 @@ enum class waiter_kind : std::uint8_t {
     portable ///< Asio's own waits: every system Asio runs on
 };
 
-/// Makes a waiter on `context`. `after_batch(argument)` is called whenever events have been handed out.
+/// Who is told when a batch of events is handed out.
+class batch_observer {
+public:
+    virtual void before_batch() = 0;
+    virtual void after_batch() noexcept = 0;
+
+protected:
+    ~batch_observer() = default;
+};
+
+/// Makes a waiter on `context`.
 std::unique_ptr<waiter> make_waiter(waiter_kind kind, boost::asio::io_context& context,
-                                    void (*after_batch)(void*), void* argument);
+                                    batch_observer& observer);
 
 } // namespace relais
 

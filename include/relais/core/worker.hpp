@@ -3,6 +3,7 @@
 #include <relais/config.hpp>
 #include <relais/core/clock.hpp>
 #include <relais/core/deadline.hpp>
+#include <relais/core/text_buffer.hpp>
 #include <relais/core/waiter.hpp>
 
 #include <boost/asio/io_context.hpp>
@@ -29,7 +30,7 @@ struct worker_options {
 ///
 /// A connection lives and dies on one worker. Everything here belongs to the worker's thread, except `post`,
 /// `context` and `index`.
-class worker {
+class worker : private batch_observer {
 public:
     explicit worker(worker_options options = {});
     worker(worker const&) = delete;
@@ -49,6 +50,9 @@ public:
 
     /// The time by the worker's clock; differences of it are durations.
     std::chrono::steady_clock::time_point now() const { return time_->steady(); }
+
+    /// The time when the running batch of events began: exact enough for durations in a log, and free.
+    std::chrono::steady_clock::time_point batch_time() const noexcept { return batch_time_; }
 
     /// The date by the worker's clock.
     std::chrono::system_clock::time_point wall_time() const { return time_->wall(); }
@@ -74,8 +78,15 @@ public:
     /// Bytes to read into. Their content lasts until the next suspension.
     std::span<std::byte> scratch() noexcept { return {scratch_.get(), scratch_size}; }
 
-    /// Bytes to put together what is sent at once: heads and the records of TLS. Lasts until the next suspension.
+    /// Bytes in which TLS gathers records that are sent at once. Lasts until the next suspension.
     std::span<std::byte> outgoing() noexcept { return {outgoing_.get(), outgoing_size}; }
+
+    /// Text that is put together to be sent at once, heads above all; empty when taken. Lasts until the next
+    /// suspension.
+    text_buffer& text() noexcept {
+        text_.clear();
+        return text_;
+    }
 
     static constexpr std::size_t scratch_size = 256 * 1024;
     static constexpr std::size_t outgoing_size = 320 * 1024;
@@ -101,7 +112,8 @@ private:
     void start_beat();
     void beat();
     ticks elapsed() const;
-    void after_batch() noexcept;
+    void before_batch() override { batch_time_ = time_->steady(); }
+    void after_batch() noexcept override;
     void unlink(gate* g) noexcept;
     std::shared_ptr<void>* find_local(void const* key) noexcept;
 
@@ -111,8 +123,10 @@ private:
     time_source own_time_;
     time_source const* time_;
     std::chrono::steady_clock::time_point began_;
+    std::chrono::steady_clock::time_point batch_time_;
     std::unique_ptr<std::byte[]> scratch_;
     std::unique_ptr<std::byte[]> outgoing_;
+    text_buffer text_;
     deadline_wheel deadlines_;
     std::vector<std::unique_ptr<gate>> retired_;
     std::vector<std::unique_ptr<gate>> gates_;

@@ -25,16 +25,17 @@ enum class chunk_state : std::uint8_t {
 /// What came of decoding.
 struct chunk_result {
     chunk_state state = chunk_state::need_more;
-    std::size_t consumed = 0;              ///< bytes of the input that are done with, the piece of data among them
-    std::span<std::byte const> data = {};  ///< a slice of the input
-    char const* sentence = "";             ///< what is wrong, for a log
+    std::size_t consumed =
+        0; ///< bytes of the input that are done with, the piece of data among them
+    std::span<std::byte const> data = {}; ///< a slice of the input
+    char const* sentence = "";            ///< what is wrong, for a log
 };
 
 /// Bounds of a chunked body's framing.
 struct chunk_limits {
-    std::size_t max_extensions = 256;       ///< bytes of chunk extensions in the whole body
+    std::size_t max_extensions = 256;        ///< bytes of chunk extensions in the whole body
     std::size_t max_trailer_size = 8 * 1024; ///< bytes of the trailer section
-    std::size_t max_trailers = 32;          ///< trailer fields
+    std::size_t max_trailers = 32;           ///< trailer fields
 };
 
 /// Takes the chunked coding off a body, without input and output of its own and without a copy.
@@ -46,9 +47,10 @@ struct chunk_limits {
 ///         ... r.data ...
 ///     }
 ///
-/// It is strict: sizes are 1 to 16 hexadecimal digits below 2^63, lines end with CRLF, no white space is passed over.
-/// Extensions are counted and dropped. Trailers are kept apart from the head's fields; one that would change framing, routing
-/// or authentication rejects the body. Nothing is allocated where there are no trailers.
+/// It is strict: sizes are 1 to 16 hexadecimal digits below 2^63, lines end with CRLF, no white
+/// space is passed over. Extensions are counted and dropped. Trailers are kept apart from the
+/// head's fields; one that would change framing, routing or authentication rejects the body.
+/// Nothing is allocated where there are no trailers.
 ///
 /// Thread safety: none. Source: RFC 9112, section 7.1; RFC 9110, section 6.5.1.
 class chunked_decoder {
@@ -65,20 +67,35 @@ public:
     void skip(std::uint64_t size) noexcept {
         RELAIS_ASSERT(size <= data_left());
         left_ -= size;
-        if (left_ == 0 && phase_ == phase::data) phase_ = phase::data_cr;
+        if (left_ == 0 && phase_ == phase::data)
+            phase_ = phase::data_cr;
     }
 
     /// True once the body has ended as it should.
     bool done() const noexcept { return phase_ == phase::end; }
 
-    /// The trailer fields, null where there were none. They live as long as the decoder, up to `reset()`.
-    fields const* trailers() const noexcept { return done() && trailers_ ? &trailers_->into : nullptr; }
+    /// The trailer fields, null where there were none. They live as long as the decoder, up to
+    /// `reset()`.
+    fields const* trailers() const noexcept {
+        return done() && trailers_ ? &trailers_->into : nullptr;
+    }
 
     /// Gets ready for the next body.
     void reset() noexcept;
 
 private:
-    enum class phase : std::uint8_t { size, extension, size_lf, data, data_cr, data_lf, trailer, last_lf, end, rejected };
+    enum class phase : std::uint8_t {
+        size,
+        extension,
+        size_lf,
+        data,
+        data_cr,
+        data_lf,
+        trailer,
+        last_lf,
+        end,
+        rejected
+    };
 
     struct trailer_section {
         std::string bytes;
@@ -98,8 +115,8 @@ private:
     std::unique_ptr<trailer_section> trailers_;
 };
 
-/// Whether a field may not stand in a trailer section: it would change framing, routing or authentication, or say late
-/// how the content is to be read. Source: RFC 9110, 6.5.1.
+/// Whether a field may not stand in a trailer section: it would change framing, routing or
+/// authentication, or say late how the content is to be read. Source: RFC 9110, 6.5.1.
 bool is_forbidden_trailer(std::string_view name) noexcept;
 
 /// What goes in front of a chunk's data.
@@ -108,7 +125,9 @@ public:
     /// \param size bytes of data, at least 1: a chunk of none would be the last one.
     explicit chunk_head(std::uint64_t size) noexcept;
 
-    std::string_view text() const noexcept { return {text_.data() + begin_, text_.size() - begin_}; }
+    std::string_view text() const noexcept {
+        return {text_.data() + begin_, text_.size() - begin_};
+    }
 
 private:
     std::array<char, 18> text_;

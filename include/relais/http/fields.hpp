@@ -25,8 +25,9 @@ using status = boost::beast::http::status;
 /// The name of a field, `field::content_type`.
 using field = boost::beast::http::field;
 
-/// The fields that the library itself looks at: those of framing, those that end at each hop, those that say where a
-/// request came from and where it goes. There are fewer than 64, so that a set of them is one word.
+/// The fields that the library itself looks at: those of framing, those that end at each hop, those
+/// that say where a request came from and where it goes. There are fewer than 64, so that a set of
+/// them is one word.
 enum class known_field : std::uint8_t {
     other,
     accept_encoding,
@@ -101,7 +102,9 @@ public:
     constexpr void insert(known_field id) noexcept { bits_ |= bit(id); }
     constexpr void erase(known_field id) noexcept { bits_ &= ~bit(id); }
     constexpr bool contains(known_field id) const noexcept { return (bits_ & bit(id)) != 0; }
-    constexpr bool intersects(known_fields other) const noexcept { return (bits_ & other.bits_) != 0; }
+    constexpr bool intersects(known_fields other) const noexcept {
+        return (bits_ & other.bits_) != 0;
+    }
     constexpr bool empty() const noexcept { return bits_ == 0; }
 
 private:
@@ -120,22 +123,23 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept;
 ///
 ///     while (auto element = next_list_element(rest); !element.empty()) ...
 ///
-/// Empty elements are passed over, commas within quoted strings do not separate, white space around elements is cut
-/// off. \return empty at the end. Source: RFC 9110, 5.6.1 and 5.6.4.
+/// Empty elements are passed over, commas within quoted strings do not separate, white space around
+/// elements is cut off. \return empty at the end. Source: RFC 9110, 5.6.1 and 5.6.4.
 std::string_view next_list_element(std::string_view& rest) noexcept;
 
-/// Whether a comma-separated list has `token` as an element, in any case. An element with parameters (`a;q=1`) is
-/// not the token. Source: RFC 9110, 5.6.1.
+/// Whether a comma-separated list has `token` as an element, in any case. An element with
+/// parameters (`a;q=1`) is not the token. Source: RFC 9110, 5.6.1.
 bool list_has_token(std::string_view list, std::string_view token) noexcept;
 
-/// The fields of one head: in the order in which they came, repeated ones apart, names in the case they came in.
+/// The fields of one head: in the order in which they came, repeated ones apart, names in the case
+/// they came in.
 ///
-/// Names are compared without case. The parser stores views into the bytes of the head, which outlive this object's
-/// content; what `set` and `add` are given is copied. Storage is kept by `clear()`, so that an object that is used
-/// again and again allocates nothing.
+/// Names are compared without case. The parser stores views into the bytes of the head, which
+/// outlive this object's content; what `set` and `add` are given is copied. Storage is kept by
+/// `clear()`, so that an object that is used again and again allocates nothing.
 ///
-/// Views and iterators that were handed out stay valid until the next `clear()`, iterators also only until the next
-/// `set` or `add`. Thread safety: none. Source: RFC 9110, section 5.
+/// Views and iterators that were handed out stay valid until the next `clear()`, iterators also
+/// only until the next `set` or `add`. Thread safety: none. Source: RFC 9110, section 5.
 class fields {
 public:
     /// One field.
@@ -174,12 +178,15 @@ public:
     values all(field name) const noexcept;
     values all(known_field id) const noexcept;
 
-    /// Whether `token` is an element of the comma-separated list that all fields of this name make together.
+    /// Whether `token` is an element of the comma-separated list that all fields of this name make
+    /// together.
     bool has_token(std::string_view name, std::string_view token) const noexcept;
     bool has_token(known_field id, std::string_view token) const noexcept;
 
-    /// Gives the field this value alone: the first one of the name is replaced where it stands, the others go.
-    /// \throws std::invalid_argument for a name that is no token and for a value with a control byte (CR, LF, NUL ...).
+    /// Gives the field this value alone: the first one of the name is replaced where it stands, the
+    /// others go.
+    /// \throws std::invalid_argument for a name that is no token and for a value with a control
+    /// byte (CR, LF, NUL ...).
     void set(std::string_view name, std::string_view value);
     void set(field name, std::string_view value);
 
@@ -193,13 +200,15 @@ public:
     std::size_t erase(field name) noexcept;
     std::size_t erase(known_field id) noexcept;
 
-    /// Takes off every field for which `condition(entry const&)` is true. \return how many there were.
+    /// Takes off every field for which `condition(entry const&)` is true. \return how many there
+    /// were.
     template <class Condition>
     std::size_t erase_if(Condition condition) {
         std::size_t erased = 0;
         known_fields left;
         for (entry& e : entries_) {
-            if (e.name.empty()) continue;
+            if (e.name.empty())
+                continue;
             if (condition(static_cast<entry const&>(e))) {
                 e = entry{};
                 ++erased;
@@ -222,7 +231,8 @@ public:
     const_iterator begin() const noexcept;
     const_iterator end() const noexcept;
 
-    /// \name For the library: nothing is checked or copied; names and values have to outlive the content
+    /// \name For the library: nothing is checked or copied; names and values have to outlive the
+    /// content
     /// \{
 
     /// Appends a field. \param id what `known_field_of(name)` says.
@@ -233,7 +243,9 @@ public:
         ++size_;
     }
     /// Appends a known field in its usual spelling.
-    void append_view(known_field id, std::string_view value) { append_view(name_of(id), value, id); }
+    void append_view(known_field id, std::string_view value) {
+        append_view(name_of(id), value, id);
+    }
 
     /// What `set` does, for a known field and without a copy of the value.
     void set_view(known_field id, std::string_view value);
@@ -250,6 +262,9 @@ public:
     /// Copies bytes to where they live until the next `clear()`.
     std::string_view store(std::string_view bytes);
 
+    /// Moves every view into `size` bytes at `from` to the copy of them at `to`.
+    void rebase(char const* from, std::size_t size, char const* to) noexcept;
+
     /// Makes room, so that so many fields are appended without an allocation.
     void reserve(std::size_t count) { entries_.reserve(count); }
 
@@ -258,7 +273,7 @@ public:
 private:
     static bool same(entry const& e, std::string_view name, known_field id) noexcept {
         return e.id == id &&
-            (id != known_field::other || (!name.empty() && equal_ignoring_case(e.name, name)));
+               (id != known_field::other || (!name.empty() && equal_ignoring_case(e.name, name)));
     }
     entry const* find(std::string_view name, known_field id) const noexcept;
     std::size_t count(std::string_view name, known_field id) const noexcept;
@@ -301,7 +316,8 @@ public:
 
 private:
     void skip() noexcept {
-        while (at_ != end_ && at_->name.empty()) ++at_;
+        while (at_ != end_ && at_->name.empty())
+            ++at_;
     }
 
     entry const* at_ = nullptr;
@@ -332,16 +348,20 @@ public:
             ++*this;
             return before;
         }
-        friend bool operator==(const_iterator const& a, const_iterator const& b) noexcept { return a.at_ == b.at_; }
+        friend bool operator==(const_iterator const& a, const_iterator const& b) noexcept {
+            return a.at_ == b.at_;
+        }
 
     private:
         friend class values;
-        const_iterator(entry const* at, entry const* end, std::string_view name, known_field id) noexcept
+        const_iterator(entry const* at, entry const* end, std::string_view name,
+                       known_field id) noexcept
             : at_(at), end_(end), name_(name), id_(id) {
             skip();
         }
         void skip() noexcept {
-            while (at_ != end_ && !same(*at_, name_, id_)) ++at_;
+            while (at_ != end_ && !same(*at_, name_, id_))
+                ++at_;
         }
 
         entry const* at_ = nullptr;

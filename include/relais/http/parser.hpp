@@ -9,7 +9,8 @@
 
 namespace relais {
 
-/// What becomes of a field whose name has an underscore. CGI and FastCGI cannot tell `X_Real_IP` from `X-Real-IP`.
+/// What becomes of a field whose name has an underscore. CGI and FastCGI cannot tell `X_Real_IP`
+/// from `X-Real-IP`.
 enum class underscores : std::uint8_t {
     drop,   ///< the field is left out
     keep,   ///< it is a field like any other
@@ -25,8 +26,10 @@ struct head_limits {
 };
 
 /// The bounds of a response's head by default.
-inline constexpr head_limits default_response_limits{
-    .max_head_size = 64 * 1024, .max_fields = 256, .max_target_size = 0, .underscore_names = underscores::keep};
+inline constexpr head_limits default_response_limits{.max_head_size = 64 * 1024,
+                                                     .max_fields = 256,
+                                                     .max_target_size = 0,
+                                                     .underscore_names = underscores::keep};
 
 /// The first line of a request.
 struct request_line {
@@ -50,18 +53,20 @@ enum class parse_state : std::uint8_t { incomplete, complete, rejected };
 struct parse_result {
     parse_state state = parse_state::incomplete;
     end_reason why = end_reason::completed; ///< why it was rejected
-    std::size_t size = 0;                   ///< bytes of the complete head; what follows belongs to the body
-    char const* sentence = "";              ///< what is wrong with it, for a log
+    std::size_t size = 0;      ///< bytes of the complete head; what follows belongs to the body
+    char const* sentence = ""; ///< what is wrong with it, for a log
 };
 
-/// A strict parser of request heads, response heads and trailer sections, without input and output of its own.
+/// A strict parser of request heads, response heads and trailer sections, without input and output
+/// of its own.
 ///
-/// It is given all the bytes that have come since the head began, again with each call. Where the head is whole at the
-/// first call, it is one flat pass; otherwise the parser goes on where it stopped, so that a head which comes in single
-/// bytes costs no more than twice its length. Names and values are views into these bytes: where they have moved in
-/// memory meanwhile, the parse is done again from the start. Everything that the grammar does not allow is refused:
-/// nothing is repaired. A control byte, a bare CR and a bare LF are refused when they are seen, other faults of a line when
-/// it has ended; how the bytes are cut makes no difference.
+/// It is given all the bytes that have come since the head began, again with each call. Where the
+/// head is whole at the first call, it is one flat pass; otherwise the parser goes on where it
+/// stopped, so that a head which comes in single bytes costs no more than twice its length. Names
+/// and values are views into these bytes: where they have moved in memory meanwhile, the parse is
+/// done again from the start. Everything that the grammar does not allow is refused: nothing is
+/// repaired. A control byte, a bare CR and a bare LF are refused when they are seen, other faults
+/// of a line when it has ended; how the bytes are cut makes no difference.
 ///
 /// Thread safety: none. Source: RFC 9112, sections 2 to 5 and 7.1.2; RFC 9110, section 5.
 class head_parser {
@@ -69,7 +74,8 @@ public:
     explicit head_parser(head_limits const& limits = {}) noexcept : limits_(limits) {}
 
     /// Parses the head of a request. One CRLF in front of it is skipped.
-    /// \param bytes all that has come of it. \param line, into where it goes; the same objects at each call.
+    /// \param bytes all that has come of it. \param line, into where it goes; the same objects at
+    /// each call.
     parse_result parse(std::string_view bytes, request_line& line, fields& into);
 
     /// Parses the head of a response.

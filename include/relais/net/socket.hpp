@@ -38,16 +38,12 @@ public:
     /// The errno value of the last try that failed.
     int last_error() const noexcept { return last_error_; }
 
-    /// Whether an idle connection is still good: nothing came and nobody hung up. After a body that was read to
-    /// its exact length the readable flag may be up for nothing; that is settled here.
-    bool quiet() noexcept;
-
     /// The addresses of both ends.
     socket_address peer() const;
     socket_address local() const;
 
-    /// TCP_NODELAY, and keepalive after 60 s, each 10 s, 6 times. Nothing on a Unix socket.
-    void set_keepalive() noexcept;
+    /// After 60 s, each 10 s, 6 times; nothing on a Unix socket.
+    void set_keepalive() noexcept override;
 
 private:
     socket(int descriptor, gate* g) noexcept : stream(g), descriptor_(descriptor) {}

@@ -85,6 +85,9 @@ public:
     /// The kernel's socket when nothing lies between, for splice and sendfile; null otherwise.
     virtual socket* plain() noexcept { return nullptr; }
 
+    /// Has the kernel find out that a peer is gone though nothing is sent: TCP keepalive where there is TCP below.
+    virtual void set_keepalive() noexcept {}
+
     /// Writes one range.
     io_result try_write(std::span<std::byte const> from) {
         boost::asio::const_buffer one(from.data(), from.size());
@@ -111,6 +114,17 @@ public:
             detail::initiate_ready{}, token, gate_, detail::gate_side::write, limit);
     }
 
+    /// Whether an idle stream is still good: nothing came, and nobody hung up. After a message that was read to its
+    /// exact length the readable flag may be up for nothing: that is settled here, and a byte that did come is lost.
+    bool quiet() {
+        if (gate_->closed || gate_->hung_up)
+            return false;
+        if (!gate_->readable && !gate_->holds_input)
+            return true;
+        std::byte one;
+        return try_read(std::span<std::byte>(&one, 1)).state == io_state::would_block;
+    }
+
     /// Whether the peer sent its end or the connection broke, as far as events have told.
     bool hung_up() const noexcept { return gate_->hung_up; }
 
@@ -125,28 +139,71 @@ protected:
 
 namespace detail {
 
+/// Whether a wait for this side would end at once.
+inline bool is_ready(gate const& g, gate_side side) noexcept {
+    if (g.closed)
+        return true;
+    return side == gate_side::read ? (g.readable || g.holds_input) && !g.read_needs_write : g.writable;
+}
+
+inline wait_slot& slot_of(gate& g, gate_side side) {
+    bool reading = side == gate_side::read;
+    if (g.again) {
+        if (reading && !g.read_needs_write)
+            g.again->want_read();
+        else
+            g.again->want_write();
+    }
+    return reading ? g.reader : g.writer;
+}
+
+template <class Handler>
+void complete_soon(Handler handler) { // not on this stack: a loop over ready streams must not nest
+    auto executor = boost::asio::get_associated_executor(handler);
+    boost::asio::post(executor, [h = std::move(handler)]() mutable { std::move(h)(wait_result::ready); });
+}
+
+struct initiate_either {
+    template <class Handler>
+    void operator()(Handler handler, gate* a, gate_side a_side, gate* b, gate_side b_side,
+                    std::chrono::milliseconds limit) const {
+        if (is_ready(*a, a_side) || is_ready(*b, b_side)) {
+            complete_soon(std::move(handler));
+            return;
+        }
+        auto& slot = slot_of(*a, a_side);
+        slot.join(slot_of(*b, b_side));
+        slot.occupy(std::move(handler), limit);
+    }
+};
+
 template <class Handler>
 void initiate_ready::operator()(Handler handler, gate* g, gate_side side,
                                 std::chrono::milliseconds limit) const {
-    bool reading = side == gate_side::read;
-    bool now = g->closed ||
-               (reading ? ((g->readable || g->holds_input) && !g->read_needs_write) : g->writable);
-    if (now) { // not on this stack: a loop over ready streams must not nest
-        auto executor = boost::asio::get_associated_executor(handler);
-        boost::asio::post(executor,
-                          [h = std::move(handler)]() mutable { std::move(h)(wait_result::ready); });
-        return;
-    }
-    if (g->again) {
-        if (reading && !g->read_needs_write)
-            g->again->want_read();
-        else
-            g->again->want_write();
-    }
-    (reading ? g->reader : g->writer).occupy(std::move(handler), limit);
+    if (is_ready(*g, side))
+        complete_soon(std::move(handler));
+    else
+        slot_of(*g, side).occupy(std::move(handler), limit);
 }
 
 } // namespace detail
+
+/// Waits until either of two streams may be read; as `stream::readable` otherwise.
+template <class Token = boost::asio::deferred_t const&>
+auto readable_either(stream& one, stream& other, std::chrono::milliseconds limit,
+                     Token&& token = boost::asio::deferred) {
+    return boost::asio::async_initiate<Token, void(wait_result)>(
+        detail::initiate_either{}, token, &one.ready(), detail::gate_side::read, &other.ready(),
+        detail::gate_side::read, limit);
+}
+
+/// Waits until a stream may be read or written; as `stream::readable` otherwise.
+template <class Token = boost::asio::deferred_t const&>
+auto readable_or_writable(stream& one, std::chrono::milliseconds limit, Token&& token = boost::asio::deferred) {
+    return boost::asio::async_initiate<Token, void(wait_result)>(
+        detail::initiate_either{}, token, &one.ready(), detail::gate_side::read, &one.ready(),
+        detail::gate_side::write, limit);
+}
 
 /// How `write_all` ended.
 enum class write_result : std::uint8_t { done, failed, timed_out, cancelled };

@@ -20,10 +20,11 @@ RELAIS_DECL void scope::spawn(awaitable<> coroutine) {
 }
 
 RELAIS_DECL awaitable<> scope::join() {
+    bool throws = co_await boost::asio::this_coro::throw_if_cancelled();
     co_await boost::asio::this_coro::throw_if_cancelled(false);
     while (running_ > 0)
         co_await wait_at(done_, std::chrono::milliseconds(0));
-    co_await boost::asio::this_coro::throw_if_cancelled(true);
+    co_await boost::asio::this_coro::throw_if_cancelled(throws);
     if (first_)
         std::rethrow_exception(std::exchange(first_, nullptr));
 }

@@ -47,14 +47,15 @@ RELAIS_DECL void wait_slot::expire(deadline& node) {
         self.complete(wait_result::timed_out);
 }
 
-RELAIS_DECL void gate::notify(bool now_readable, bool now_writable, bool now_hung_up) {
+RELAIS_DECL void gate::notify(bool now_readable, bool now_writable, bool now_hung_up, bool now_broken) {
     // The order matters: a woken coroutine may close this gate, and then nothing more is said.
     if (closed)
         return;
     readable = readable || now_readable;
     writable = writable || now_writable;
-    bool news = now_hung_up && !hung_up;
+    bool news = (now_hung_up && !hung_up) || (now_broken && !broken);
     hung_up = hung_up || now_hung_up;
+    broken = broken || now_broken;
     if (now_writable) {
         writer.wake(wait_result::ready);
         if (closed)
@@ -85,9 +86,8 @@ namespace detail {
 /// One epoll set for all sockets of a worker, nested in Asio's: sockets are added once, edge-triggered.
 class epoll_waiter final : public waiter {
 public:
-    epoll_waiter(boost::asio::io_context& context, void (*after_batch)(void*), void* argument)
-        : set_(::epoll_create1(EPOLL_CLOEXEC)), nested_(context), after_batch_(after_batch),
-          argument_(argument) {
+    epoll_waiter(boost::asio::io_context& context, batch_observer& observer)
+        : set_(::epoll_create1(EPOLL_CLOEXEC)), nested_(context), observer_(observer) {
         if (set_ < 0)
             throw boost::system::system_error(errno, boost::system::system_category(), "epoll_create1");
         nested_.assign(set_);
@@ -122,20 +122,20 @@ private:
 
     void turn() {
         int count = ::epoll_wait(set_, events_, batch, 0);
+        observer_.before_batch();
         for (int i = 0; i < count; ++i) {
             auto events = events_[i].events;
             bool broken = events & (EPOLLHUP | EPOLLERR);
             bool ended = broken || (events & EPOLLRDHUP);
             static_cast<gate*>(events_[i].data.ptr)
-                ->notify(ended || (events & EPOLLIN), broken || (events & EPOLLOUT), ended);
+                ->notify(ended || (events & EPOLLIN), broken || (events & EPOLLOUT), ended, broken);
         }
-        after_batch_(argument_);
+        observer_.after_batch();
     }
 
     int set_;
     boost::asio::posix::stream_descriptor nested_;
-    void (*after_batch_)(void*);
-    void* argument_;
+    batch_observer& observer_;
     epoll_event events_[batch];
 };
 
@@ -144,8 +144,8 @@ private:
 /// Asio's own waits behind the same interface: each wait is one operation of Asio's reactor.
 class portable_waiter final : public waiter {
 public:
-    portable_waiter(boost::asio::io_context& context, void (*after_batch)(void*), void* argument)
-        : context_(context), after_batch_(after_batch), argument_(argument) {}
+    portable_waiter(boost::asio::io_context& context, batch_observer& observer)
+        : context_(context), observer_(observer) {}
 
     int add(int descriptor, gate& g) override {
         auto one = std::make_shared<entry>(*this, g);
@@ -200,15 +200,17 @@ private:
         }
 
         void tell(bool read, bool write) {
-            bool ended = false;
+            bool ended = false, broken = false;
             if (read) { // no event of its own for the peer's end here: look whether it is next
                 char one;
                 auto count = ::recv(descriptor.native_handle(), &one, 1, MSG_PEEK | MSG_DONTWAIT);
-                ended = count == 0 || (count < 0 && errno != EAGAIN && errno != EWOULDBLOCK &&
-                                       errno != EINTR && errno != ENOTSOCK && errno != ENOTCONN);
+                broken = count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR &&
+                         errno != ENOTSOCK && errno != ENOTCONN;
+                ended = count == 0 || broken;
             }
-            told->notify(read, write, ended);
-            owner.after_batch_(owner.argument_);
+            owner.observer_.before_batch();
+            told->notify(read, write, ended, broken);
+            owner.observer_.after_batch();
         }
 
         portable_waiter& owner;
@@ -219,21 +221,20 @@ private:
     };
 
     boost::asio::io_context& context_;
-    void (*after_batch_)(void*);
-    void* argument_;
+    batch_observer& observer_;
     std::unordered_map<int, std::shared_ptr<entry>> entries_;
 };
 
 } // namespace detail
 
 RELAIS_DECL std::unique_ptr<waiter> make_waiter(waiter_kind kind, boost::asio::io_context& context,
-                                                void (*after_batch)(void*), void* argument) {
+                                                batch_observer& observer) {
 #if defined(__linux__)
     if (kind == waiter_kind::native)
-        return std::make_unique<detail::epoll_waiter>(context, after_batch, argument);
+        return std::make_unique<detail::epoll_waiter>(context, observer);
 #endif
     (void)kind;
-    return std::make_unique<detail::portable_waiter>(context, after_batch, argument);
+    return std::make_unique<detail::portable_waiter>(context, observer);
 }
 
 } // namespace relais

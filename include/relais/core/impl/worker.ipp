@@ -9,8 +9,8 @@ RELAIS_DECL worker::worker(worker_options options)
       scratch_(new std::byte[scratch_size]), outgoing_(new std::byte[outgoing_size]),
       deadlines_([](void* self) { static_cast<worker*>(self)->start_beat(); }, this), context_(std::in_place, 1),
       timer_(std::in_place, *context_),
-      waiter_(make_waiter(
-          options.waiter, *context_, [](void* self) { static_cast<worker*>(self)->after_batch(); }, this)) {
+      waiter_(make_waiter(options.waiter, *context_, *this)) {
+    before_batch();
 }
 
 RELAIS_DECL worker::~worker() {
@@ -57,6 +57,7 @@ RELAIS_DECL ticks worker::elapsed() const {
 
 RELAIS_DECL void worker::catch_up() {
     scoped_current guard(*this);
+    before_batch();
     deadlines_.advance_to(elapsed());
     after_batch();
 }
@@ -114,7 +115,7 @@ RELAIS_DECL void worker::after_batch() noexcept {
     for (auto& g : retired_) {
         if (gates_.size() >= kept)
             break;
-        g->readable = g->writable = g->hung_up = g->closed = g->holds_input =
+        g->readable = g->writable = g->hung_up = g->broken = g->closed = g->holds_input =
             g->read_needs_write = false;
         gates_.push_back(std::move(g));
     }

@@ -65,10 +65,11 @@ inline constexpr std::string_view known_field_names[] = {
 };
 
 inline constexpr std::size_t known_field_count = std::size(known_field_names);
-static_assert(known_field_count == static_cast<std::size_t>(known_field::x_request_id) + 1 && known_field_count <= 64);
+static_assert(known_field_count == static_cast<std::size_t>(known_field::x_request_id) + 1 &&
+              known_field_count <= 64);
 
-// A word of a name in lower case, and the bits that may differ from it: bit 0x20 of each letter. In the byte order of
-// the machine.
+// A word of a name in lower case, and the bits that may differ from it: bit 0x20 of each letter. In
+// the byte order of the machine.
 template <class Word, bool Mask>
 constexpr Word name_word(std::string_view name, std::size_t at) noexcept {
     std::array<char, sizeof(Word)> bytes{};
@@ -95,7 +96,7 @@ inline bool is_known(char const* p) noexcept {
     static_assert(n >= 2 && n <= 24);
     if constexpr (n > 16) {
         return word_is<std::uint64_t, Id, n - 8>(p) && word_is<std::uint64_t, Id, 0>(p) &&
-            word_is<std::uint64_t, Id, 8>(p);
+               word_is<std::uint64_t, Id, 8>(p);
     } else if constexpr (n >= 8) {
         return word_is<std::uint64_t, Id, n - 8>(p) && word_is<std::uint64_t, Id, 0>(p);
     } else if constexpr (n >= 4) {
@@ -107,14 +108,18 @@ inline bool is_known(char const* p) noexcept {
 
 template <std::size_t Size, std::size_t Id>
 inline bool is_known_of_size(char const* p) noexcept {
-    if constexpr (known_field_names[Id].size() == Size) return is_known<Id>(p);
-    else return false;
+    if constexpr (known_field_names[Id].size() == Size)
+        return is_known<Id>(p);
+    else
+        return false;
 }
 
 template <std::size_t Size, std::size_t... Id>
 inline known_field known_of_size(char const* p, std::index_sequence<Id...>) noexcept {
     auto found = known_field::other;
-    static_cast<void>(((is_known_of_size<Size, Id>(p) ? (found = static_cast<known_field>(Id), true) : false) || ...));
+    static_cast<void>(
+        ((is_known_of_size<Size, Id>(p) ? (found = static_cast<known_field>(Id), true) : false) ||
+         ...));
     return found;
 }
 
@@ -159,9 +164,11 @@ inline known_field known_field_of(std::string_view name) noexcept {
 }
 
 inline bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {
-    if (a.size() != b.size()) return false;
+    if (a.size() != b.size())
+        return false;
     for (std::size_t i = 0; i < a.size(); ++i)
-        if (a[i] != b[i] && detail::to_lower(a[i]) != detail::to_lower(b[i])) return false;
+        if (a[i] != b[i] && detail::to_lower(a[i]) != detail::to_lower(b[i]))
+            return false;
     return true;
 }
 

@@ -16,22 +16,30 @@ inline std::string_view name_of(field name) {
 }
 
 inline void check_field_name(std::string_view name) {
-    if (name.empty()) throw std::invalid_argument("a field needs a name: it is empty");
-    if (all_are(octet_token, name)) return;
+    if (name.empty())
+        throw std::invalid_argument("a field needs a name: it is empty");
+    if (all_are(octet_token, name))
+        return;
     std::string shown;
-    for (char const c : name.substr(0, 64)) shown += is(octet_value, c) ? c : '?';
-    throw std::invalid_argument(
-        "'" + shown + "' cannot be the name of a field: use letters, digits, '-' and the other characters of a token");
+    for (char const c : name.substr(0, 64))
+        shown += is(octet_value, c) ? c : '?';
+    throw std::invalid_argument("'" + shown +
+                                "' cannot be the name of a field: use letters, digits, '-' and the "
+                                "other characters of a token");
 }
 
 inline void check_field_value(std::string_view name, std::string_view value) {
     for (char const c : value) {
-        if (is(octet_value, c)) continue;
+        if (is(octet_value, c))
+            continue;
         char hex[8];
         std::snprintf(hex, sizeof hex, "0x%02x", static_cast<unsigned char>(c));
-        auto const what = c == '\r' || c == '\n' ? "a line break" : c == '\0' ? "a NUL" : "a control byte";
-        throw std::invalid_argument("the value of the field '" + std::string(name) + "' has " + what + " (" + hex +
-            ") in it: take it out or encode it before the field is set");
+        auto const what = c == '\r' || c == '\n' ? "a line break"
+                          : c == '\0'            ? "a NUL"
+                                                 : "a control byte";
+        throw std::invalid_argument("the value of the field '" + std::string(name) + "' has " +
+                                    what + " (" + hex +
+                                    ") in it: take it out or encode it before the field is set");
     }
 }
 
@@ -42,12 +50,15 @@ RELAIS_DECL std::string_view next_list_element(std::string_view& rest) noexcept 
         std::size_t i = 0;
         bool quoted = false;
         for (; i < rest.size() && (quoted || rest[i] != ','); ++i) {
-            if (rest[i] == '"') quoted = !quoted;
-            else if (quoted && rest[i] == '\\' && i + 1 < rest.size()) ++i;
+            if (rest[i] == '"')
+                quoted = !quoted;
+            else if (quoted && rest[i] == '\\' && i + 1 < rest.size())
+                ++i;
         }
         auto const element = detail::trim(rest.substr(0, i));
         rest.remove_prefix(i < rest.size() ? i + 1 : i);
-        if (!element.empty()) return element;
+        if (!element.empty())
+            return element;
     }
     return {};
 }
@@ -55,15 +66,20 @@ RELAIS_DECL std::string_view next_list_element(std::string_view& rest) noexcept 
 RELAIS_DECL bool list_has_token(std::string_view list, std::string_view token) noexcept {
     for (;;) {
         auto const element = next_list_element(list);
-        if (element.empty()) return false;
-        if (equal_ignoring_case(element, token)) return true;
+        if (element.empty())
+            return false;
+        if (equal_ignoring_case(element, token))
+            return true;
     }
 }
 
-RELAIS_DECL fields::entry const* fields::find(std::string_view name, known_field id) const noexcept {
-    if (id != known_field::other && !present_.contains(id)) return nullptr;
+RELAIS_DECL fields::entry const* fields::find(std::string_view name,
+                                              known_field id) const noexcept {
+    if (id != known_field::other && !present_.contains(id))
+        return nullptr;
     for (entry const& e : entries_)
-        if (same(e, name, id)) return &e;
+        if (same(e, name, id))
+            return &e;
     return nullptr;
 }
 
@@ -76,7 +92,9 @@ RELAIS_DECL std::string_view fields::operator[](std::string_view name) const noe
     return e != nullptr ? e->value : std::string_view();
 }
 
-RELAIS_DECL std::string_view fields::operator[](field name) const noexcept { return (*this)[detail::name_of(name)]; }
+RELAIS_DECL std::string_view fields::operator[](field name) const noexcept {
+    return (*this)[detail::name_of(name)];
+}
 
 RELAIS_DECL std::string_view fields::operator[](known_field id) const noexcept {
     auto const* e = find(id);
@@ -87,33 +105,46 @@ RELAIS_DECL bool fields::contains(std::string_view name) const noexcept {
     return find(name, known_field_of(name)) != nullptr;
 }
 
-RELAIS_DECL bool fields::contains(field name) const noexcept { return contains(detail::name_of(name)); }
+RELAIS_DECL bool fields::contains(field name) const noexcept {
+    return contains(detail::name_of(name));
+}
 
 RELAIS_DECL std::size_t fields::count(std::string_view name, known_field id) const noexcept {
     std::size_t n = 0;
-    for (entry const& e : entries_) n += same(e, name, id) ? 1 : 0;
+    for (entry const& e : entries_)
+        n += same(e, name, id) ? 1 : 0;
     return n;
 }
 
-RELAIS_DECL std::size_t fields::count(std::string_view name) const noexcept { return count(name, known_field_of(name)); }
+RELAIS_DECL std::size_t fields::count(std::string_view name) const noexcept {
+    return count(name, known_field_of(name));
+}
 
-RELAIS_DECL std::size_t fields::count(field name) const noexcept { return count(detail::name_of(name)); }
+RELAIS_DECL std::size_t fields::count(field name) const noexcept {
+    return count(detail::name_of(name));
+}
 
-RELAIS_DECL std::size_t fields::count(known_field id) const noexcept { return contains(id) ? count({}, id) : 0; }
+RELAIS_DECL std::size_t fields::count(known_field id) const noexcept {
+    return contains(id) ? count({}, id) : 0;
+}
 
 RELAIS_DECL fields::values fields::all(std::string_view name) const noexcept {
     return {entries_, name, known_field_of(name)};
 }
 
-RELAIS_DECL fields::values fields::all(field name) const noexcept { return all(detail::name_of(name)); }
+RELAIS_DECL fields::values fields::all(field name) const noexcept {
+    return all(detail::name_of(name));
+}
 
 RELAIS_DECL fields::values fields::all(known_field id) const noexcept {
     return {contains(id) ? entries() : std::span<entry const>(), name_of(id), id};
 }
 
-RELAIS_DECL bool fields::has_token(std::string_view name, known_field id, std::string_view token) const noexcept {
+RELAIS_DECL bool fields::has_token(std::string_view name, known_field id,
+                                   std::string_view token) const noexcept {
     for (entry const& e : entries_)
-        if (same(e, name, id) && list_has_token(e.value, token)) return true;
+        if (same(e, name, id) && list_has_token(e.value, token))
+            return true;
     return false;
 }
 
@@ -126,22 +157,26 @@ RELAIS_DECL bool fields::has_token(known_field id, std::string_view token) const
 }
 
 RELAIS_DECL std::string_view fields::store(std::string_view bytes) {
-    if (bytes.empty()) return {};
+    if (bytes.empty())
+        return {};
     auto* copy = static_cast<char*>(arena_.allocate(bytes.size(), 1));
     std::memcpy(copy, bytes.data(), bytes.size());
     return {copy, bytes.size()};
 }
 
 // The others of the name go; the entry that stays keeps its place.
-RELAIS_DECL std::size_t fields::erase(std::string_view name, known_field id, entry const* but) noexcept {
+RELAIS_DECL std::size_t fields::erase(std::string_view name, known_field id,
+                                      entry const* but) noexcept {
     std::size_t erased = 0;
     for (entry& e : entries_) {
-        if (&e == but || e.name.empty() || !same(e, name, id)) continue;
+        if (&e == but || e.name.empty() || !same(e, name, id))
+            continue;
         e = entry{};
         ++erased;
     }
     size_ -= erased;
-    if (but == nullptr) present_.erase(id);
+    if (but == nullptr)
+        present_.erase(id);
     return erased;
 }
 
@@ -191,15 +226,30 @@ RELAIS_DECL std::size_t fields::erase(std::string_view name) noexcept {
     return name.empty() ? 0 : erase(name, known_field_of(name), nullptr);
 }
 
-RELAIS_DECL std::size_t fields::erase(field name) noexcept { return erase(detail::name_of(name)); }
+RELAIS_DECL std::size_t fields::erase(field name) noexcept {
+    return erase(detail::name_of(name));
+}
 
-RELAIS_DECL std::size_t fields::erase(known_field id) noexcept { return contains(id) ? erase({}, id, nullptr) : 0; }
+RELAIS_DECL std::size_t fields::erase(known_field id) noexcept {
+    return contains(id) ? erase({}, id, nullptr) : 0;
+}
 
 RELAIS_DECL void fields::clear() noexcept {
     entries_.clear();
     present_ = {};
     size_ = 0;
     arena_.release();
+}
+
+RELAIS_DECL void fields::rebase(char const* from, std::size_t size, char const* to) noexcept {
+    auto const move = [&](std::string_view& view) {
+        if (view.data() >= from && view.data() + view.size() <= from + size)
+            view = {to + (view.data() - from), view.size()};
+    };
+    for (entry& e : entries_) {
+        move(e.name);
+        move(e.value);
+    }
 }
 
 } // namespace relais

@@ -24,10 +24,11 @@ inline std::size_t trailing_zeros(unsigned bits) noexcept {
 #endif
 }
 
-// The first octet at or after p that is at most Last or DEL. Sixteen at once: values make up most of a head. `begin` is
-// where the memory begins that may be read.
+// The first octet at or after p that is at most Last or DEL. Sixteen at once: values make up most
+// of a head. `begin` is where the memory begins that may be read.
 template <unsigned char Last>
-inline char const* find_control(char const* p, char const* end, [[maybe_unused]] char const* begin) noexcept {
+inline char const* find_control(char const* p, char const* end,
+                                [[maybe_unused]] char const* begin) noexcept {
 #if defined(__SSE2__)
     auto const hits_at = [](char const* at) {
         auto const v = _mm_loadu_si128(reinterpret_cast<__m128i const*>(at));
@@ -36,13 +37,15 @@ inline char const* find_control(char const* p, char const* end, [[maybe_unused]]
         return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(low, del)));
     };
     for (; end - p >= 16; p += 16)
-        if (auto const hits = hits_at(p); hits != 0) return p + trailing_zeros(hits);
+        if (auto const hits = hits_at(p); hits != 0)
+            return p + trailing_zeros(hits);
     if (end - begin >= 16) {
         auto const hits = hits_at(end - 16) >> (16 - (end - p));
         return hits != 0 ? p + trailing_zeros(hits) : end;
     }
 #endif
-    while (p != end && static_cast<unsigned char>(*p) > Last && *p != '\x7f') ++p;
+    while (p != end && static_cast<unsigned char>(*p) > Last && *p != '\x7f')
+        ++p;
     return p;
 }
 
@@ -50,19 +53,24 @@ inline char const* find_control(char const* p, char const* end, [[maybe_unused]]
 inline char const* find_value_end(char const* p, char const* end, char const* begin) noexcept {
     for (;; ++p) {
         p = find_control<0x1f>(p, end, begin);
-        if (p == end || *p != '\t') return p;
+        if (p == end || *p != '\t')
+            return p;
     }
 }
 
-// Where a name ends, if it is at most 15 letters, digits and hyphens as nearly every one is; else a place before its
-// end. At least 16 bytes can be read.
+// Where a name ends, if it is at most 15 letters, digits and hyphens as nearly every one is; else a
+// place before its end. At least 16 bytes can be read.
 inline char const* skip_plain_name(char const* p) noexcept {
 #if defined(__SSE2__)
     auto const v = _mm_loadu_si128(reinterpret_cast<__m128i const*>(p));
-    auto const at_most = [](__m128i x, char most) { return _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(most)), x); };
-    auto const letters = at_most(_mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a')), 25);
+    auto const at_most = [](__m128i x, char most) {
+        return _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(most)), x);
+    };
+    auto const letters =
+        at_most(_mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a')), 25);
     auto const digits = at_most(_mm_sub_epi8(v, _mm_set1_epi8('0')), 9);
-    auto const plain = _mm_or_si128(_mm_or_si128(letters, digits), _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
+    auto const plain =
+        _mm_or_si128(_mm_or_si128(letters, digits), _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
     return p + trailing_zeros(~static_cast<unsigned>(_mm_movemask_epi8(plain)));
 #else
     return p;
@@ -70,8 +78,10 @@ inline char const* skip_plain_name(char const* p) noexcept {
 }
 
 inline verb verb_of(std::string_view method) noexcept {
-    if (method == "GET") return verb::get;
-    if (method == "POST") return verb::post;
+    if (method == "GET")
+        return verb::get;
+    if (method == "POST")
+        return verb::post;
     return boost::beast::http::string_to_verb({method.data(), method.size()});
 }
 
@@ -95,9 +105,10 @@ struct head_parser::pass {
             bool const target = !self.started_ && !response;
             result.state = parse_state::rejected;
             result.why = response ? end_reason::response_head_too_large
-                : target          ? end_reason::target_too_long
+                         : target ? end_reason::target_too_long
                                   : end_reason::head_too_large;
-            result.sentence = target ? "the request line is longer than a head may be" : "the head is too long";
+            result.sentence =
+                target ? "the request line is longer than a head may be" : "the head is too long";
             return false;
         }
         self.line_ = self.scanned_ = static_cast<std::size_t>(line - base);
@@ -105,16 +116,20 @@ struct head_parser::pass {
         return false;
     }
 
-    // A fault of a line counts once the line has ended or has a control byte, so that it does not matter how much of
-    // it came at once.
+    // A fault of a line counts once the line has ended or has a control byte, so that it does not
+    // matter how much of it came at once.
     bool fail(char const* at, end_reason why, char const* sentence) noexcept {
-        if (!ends(at)) return wait();
+        if (!ends(at))
+            return wait();
         result.state = parse_state::rejected;
-        result.why = response && why != end_reason::response_head_too_large ? end_reason::bad_response : why;
+        result.why =
+            response && why != end_reason::response_head_too_large ? end_reason::bad_response : why;
         result.sentence = sentence;
         return false;
     }
-    bool fail(char const* at, char const* sentence) noexcept { return fail(at, end_reason::bad_request, sentence); }
+    bool fail(char const* at, char const* sentence) noexcept {
+        return fail(at, end_reason::bad_request, sentence);
+    }
 
     bool ends(char const* at) noexcept {
         stop = detail::find_value_end(at, end, base);
@@ -129,8 +144,11 @@ struct head_parser::pass {
             line = p;
             return true;
         }
-        if (p == end || (*p == '\r' && p + 1 == end)) return wait();
-        return fail(p, *p == '\r' ? "a CR without an LF" : *p == '\n' ? "an LF without a CR" : "a control byte in the head");
+        if (p == end || (*p == '\r' && p + 1 == end))
+            return wait();
+        return fail(p, *p == '\r'   ? "a CR without an LF"
+                       : *p == '\n' ? "an LF without a CR"
+                                    : "a control byte in the head");
     }
 
     bool version(char const*& p, unsigned& version) noexcept {
@@ -140,47 +158,62 @@ struct head_parser::pass {
                 p += 8;
                 return true;
             }
-            if (std::memcmp(p, "HTTP/", 5) == 0 && detail::is(detail::octet_digit, p[5]) && p[6] == '.' &&
-                detail::is(detail::octet_digit, p[7]))
-                return fail(p, end_reason::version_not_supported, "an HTTP version other than 1.0 and 1.1");
+            if (std::memcmp(p, "HTTP/", 5) == 0 && detail::is(detail::octet_digit, p[5]) &&
+                p[6] == '.' && detail::is(detail::octet_digit, p[7]))
+                return fail(p, end_reason::version_not_supported,
+                            "an HTTP version other than 1.0 and 1.1");
         }
         return fail(p, "the start line has no HTTP version where it belongs");
     }
 
     bool start(char const*& p, request_line& out) noexcept {
         if (p != end && *p == '\r') {
-            if (self.skipped_) return fail(p, "more than one empty line before the request line");
-            if (!line_end(p)) return false;
+            if (self.skipped_)
+                return fail(p, "more than one empty line before the request line");
+            if (!line_end(p))
+                return false;
             self.skipped_ = true;
-            if (p != end && *p == '\r') return fail(p, "more than one empty line before the request line");
+            if (p != end && *p == '\r')
+                return fail(p, "more than one empty line before the request line");
         }
         auto const* method = p;
-        while (p != end && detail::is(detail::octet_token, *p)) ++p;
-        if (p == end) return wait();
-        if (p == method || *p != ' ') return fail(p, "the method is no token");
+        while (p != end && detail::is(detail::octet_token, *p))
+            ++p;
+        if (p == end)
+            return wait();
+        if (p == method || *p != ' ')
+            return fail(p, "the method is no token");
         out.method_text = {method, static_cast<std::size_t>(p - method)};
         auto const* target = ++p;
         p = detail::find_control<' '>(p, end, base);
-        if (p == end) return wait();
+        if (p == end)
+            return wait();
         out.target = {target, static_cast<std::size_t>(p - target)};
         if (*p != ' ') {
-            if (*p == '\r' || *p == '\n') return fail(p, "the request line has no HTTP version");
+            if (*p == '\r' || *p == '\n')
+                return fail(p, "the request line has no HTTP version");
             return fail(p, end_reason::bad_target, "a control byte in the request target");
         }
-        if (p == target) return fail(p, "the request line has no target, or a space too many");
+        if (p == target)
+            return fail(p, "the request line has no target, or a space too many");
         if (out.target.size() > self.limits_.max_target_size)
             return fail(p, end_reason::target_too_long, "the request target is too long");
-        if (!version(++p, out.version)) return false;
-        if (p != end && *p != '\r') return fail(p, "something follows the HTTP version in the request line");
-        if (!line_end(p)) return false;
+        if (!version(++p, out.version))
+            return false;
+        if (p != end && *p != '\r')
+            return fail(p, "something follows the HTTP version in the request line");
+        if (!line_end(p))
+            return false;
         out.method = detail::verb_of(out.method_text);
         return true;
     }
 
     bool start(char const*& p, status_line& out) noexcept {
-        if (!version(p, out.version)) return false;
+        if (!version(p, out.version))
+            return false;
         auto const digit = [p](int i) { return detail::is(detail::octet_digit, p[i]); };
-        if (end - p < 5 || p[0] != ' ' || p[1] == '0' || !digit(1) || !digit(2) || !digit(3) || p[4] != ' ')
+        if (end - p < 5 || p[0] != ' ' || p[1] == '0' || !digit(1) || !digit(2) || !digit(3) ||
+            p[4] != ' ')
             return fail(p, "the status is not three digits between spaces");
         out.status = static_cast<unsigned>((p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0'));
         p += 5;
@@ -192,7 +225,8 @@ struct head_parser::pass {
 
     bool start(char const*&, no_line&) noexcept { return true; }
 
-    // The lines of fields and the empty line after them. \return where the body begins, null where it does not go on.
+    // The lines of fields and the empty line after them. \return where the body begins, null where
+    // it does not go on.
     char const* lines(char const* p) {
         auto const* const last = end;
         auto const& limits = self.limits_;
@@ -201,50 +235,64 @@ struct head_parser::pass {
             auto const* name_end = p;
             bool underscore = false;
             // A short name, a colon, one space and a value: as nearly always.
-            if (last - p >= 32 && (p = detail::skip_plain_name(p), *p == ':') && p != name && p[1] == ' ' &&
-                p[2] > ' ') [[likely]] {
+            if (last - p >= 32 && (p = detail::skip_plain_name(p), *p == ':') && p != name &&
+                p[1] == ' ' && p[2] > ' ') [[likely]] {
                 name_end = p;
                 p += 2;
             } else {
-                while (p != last && detail::is(detail::octet_token, *p)) underscore |= *p++ == '_';
-                if (p == last || *p != ':' || p == name) return other_line(p);
+                while (p != last && detail::is(detail::octet_token, *p))
+                    underscore |= *p++ == '_';
+                if (p == last || *p != ':' || p == name)
+                    return other_line(p);
                 name_end = p;
-                for (++p; p != last && detail::is_blank(*p);) ++p;
+                for (++p; p != last && detail::is_blank(*p);)
+                    ++p;
             }
             auto const* const value = p;
             p = detail::find_control<0x1f>(p, last, base);
             if (last - p < 2 || std::memcmp(p, "\r\n", 2) != 0) {
                 p = detail::find_value_end(p, last, base);
                 auto const* at = p;
-                if (!line_end(at)) return nullptr;
+                if (!line_end(at))
+                    return nullptr;
             }
             auto const* value_end = p;
-            while (value_end != value && static_cast<unsigned char>(value_end[-1]) <= ' ') --value_end;
+            while (value_end != value && static_cast<unsigned char>(value_end[-1]) <= ' ')
+                --value_end;
             p += 2;
             line = p;
             if (++self.lines_ > limits.max_fields) {
-                fail(p - 2, response ? end_reason::response_head_too_large : end_reason::head_too_large,
-                    "there are too many fields");
+                fail(p - 2,
+                     response ? end_reason::response_head_too_large : end_reason::head_too_large,
+                     "there are too many fields");
                 return nullptr;
             }
             if (underscore && limits.underscore_names != underscores::keep) {
-                if (limits.underscore_names == underscores::drop) continue;
+                if (limits.underscore_names == underscores::drop)
+                    continue;
                 fail(p - 2, "the name of a field has an underscore");
                 return nullptr;
             }
             std::string_view const n(name, static_cast<std::size_t>(name_end - name));
-            into.append_view(n, {value, static_cast<std::size_t>(value_end - value)}, known_field_of(n));
+            into.append_view(n, {value, static_cast<std::size_t>(value_end - value)},
+                             known_field_of(n));
         }
     }
 
     // The empty line, or one that does not begin with a name and a colon.
     char const* other_line(char const* p) noexcept {
-        if (p == end) wait();
-        else if (p == line && *p == '\r') return line_end(p) ? p : nullptr;
-        else if (p == line && detail::is_blank(*p)) fail(p, "a line of the head begins with white space");
-        else if (p == line && *p == ':') fail(p, "a field without a name");
-        else if (detail::is_blank(*p)) fail(p, "white space before the colon of a field");
-        else fail(p, "a byte in the name of a field that may not be there");
+        if (p == end)
+            wait();
+        else if (p == line && *p == '\r')
+            return line_end(p) ? p : nullptr;
+        else if (p == line && detail::is_blank(*p))
+            fail(p, "a line of the head begins with white space");
+        else if (p == line && *p == ':')
+            fail(p, "a field without a name");
+        else if (detail::is_blank(*p))
+            fail(p, "white space before the colon of a field");
+        else
+            fail(p, "a byte in the name of a field that may not be there");
         return nullptr;
     }
 };
@@ -259,11 +307,11 @@ parse_result head_parser::run(std::string_view bytes, Line& first, fields& into)
         into.clear();
     }
     pass it{.self = *this,
-        .into = into,
-        .base = bytes.data(),
-        .end = bytes.data() + std::min(bytes.size(), limits_.max_head_size),
-        .full = bytes.size() >= limits_.max_head_size,
-        .response = std::is_same_v<Line, status_line>};
+            .into = into,
+            .base = bytes.data(),
+            .end = bytes.data() + std::min(bytes.size(), limits_.max_head_size),
+            .full = bytes.size() >= limits_.max_head_size,
+            .response = std::is_same_v<Line, status_line>};
     it.line = it.base + line_;
     if (partial_) {
         // Only the new bytes, until the line ends.
@@ -277,7 +325,8 @@ parse_result head_parser::run(std::string_view bytes, Line& first, fields& into)
     }
     auto const* p = it.line;
     if (!started_) {
-        if (!it.start(p, first)) return it.result;
+        if (!it.start(p, first))
+            return it.result;
         started_ = true;
     }
     if (p = it.lines(p); p != nullptr) {
@@ -287,11 +336,13 @@ parse_result head_parser::run(std::string_view bytes, Line& first, fields& into)
     return it.result;
 }
 
-RELAIS_DECL parse_result head_parser::parse(std::string_view bytes, request_line& line, fields& into) {
+RELAIS_DECL parse_result head_parser::parse(std::string_view bytes, request_line& line,
+                                            fields& into) {
     return run(bytes, line, into);
 }
 
-RELAIS_DECL parse_result head_parser::parse(std::string_view bytes, status_line& line, fields& into) {
+RELAIS_DECL parse_result head_parser::parse(std::string_view bytes, status_line& line,
+                                            fields& into) {
     return run(bytes, line, into);
 }
 

@@ -140,19 +140,6 @@ RELAIS_DECL void socket::abort() noexcept {
     gate_->close();
 }
 
-RELAIS_DECL bool socket::quiet() noexcept {
-    if (gate_->hung_up || gate_->closed)
-        return false;
-    if (!gate_->readable)
-        return true;
-    char one;
-    auto count = ::recv(descriptor_, &one, 1, MSG_PEEK);
-    if (count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-        return false;
-    gate_->readable = false;
-    return true;
-}
-
 RELAIS_DECL socket_address socket::peer() const {
     sockaddr_storage from{};
     socklen_t size = sizeof from;

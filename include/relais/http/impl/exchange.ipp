@@ -1,0 +1,102 @@
+#pragma once
+
+#include <relais/core/worker.hpp>
+#include <relais/http/exchange.hpp>
+
+namespace relais {
+
+RELAIS_DECL exchange::exchange() = default;
+RELAIS_DECL exchange::~exchange() = default;
+
+RELAIS_DECL void exchange::begin(relais::connection& c, detail::exchange_carrier& carrier) {
+    connection_ = &c;
+    carrier_ = &carrier;
+    client_address_ = c.client_address();
+    request.secure_ = c.tls() != nullptr;
+}
+
+RELAIS_DECL void exchange::respond(unsigned status, std::string_view body,
+                                   std::string_view content_type) {
+    response.reset();
+    response.set_status(status);
+    responded_ = true;
+    if (!body.empty()) {
+        response.set("Content-Type", content_type);
+        response.body.set(std::string(body));
+    }
+}
+
+RELAIS_DECL void exchange::refuse(end_reason why) {
+    set_reason(why);
+    auto const& facts = describe(why);
+    unsigned status = facts.status ? facts.status : 500;
+    std::string text;
+    text.append(std::to_string(status)).append(" ").append(facts.sentence).append("\n");
+    respond(status, text);
+}
+
+RELAIS_DECL void exchange::set_client_address(std::string_view address) {
+    client_address_storage_ = address;
+    client_address_ = client_address_storage_;
+}
+
+RELAIS_DECL awaitable<> exchange::send_interim(unsigned status, relais::fields const& with) {
+    return carrier_->send_interim(*this, status, with);
+}
+
+RELAIS_DECL void exchange::note_next(void const* chain, void const* entry) {
+    // Which nexts were called, as bits of a hash: a stage that answers and then goes on calls one that was not called
+    // before, one that tries again calls one that was.
+    auto mixed = (reinterpret_cast<std::uintptr_t>(chain) >> 3) ^
+                 (reinterpret_cast<std::uintptr_t>(entry) >> 4);
+    auto bit = std::uint64_t{1} << (mixed % 64);
+    if (responded_ && !(nexts_called_ & bit))
+        throw stage_misuse("next was called after respond: a stage either answers or hands on");
+    nexts_called_ |= bit;
+}
+
+RELAIS_DECL void exchange::begin_answer() {
+    if (answering_)
+        throw stage_misuse("next was called twice at once for one exchange: await the first call");
+    if (response.status() != 0)
+        response.reset();
+    responded_ = false;
+    reason_ = end_reason::completed;
+}
+
+RELAIS_DECL void exchange::compact() {
+    auto head = request.received_;
+    // What was received is kept in a block of its own size; everything a stage set lives elsewhere already.
+    auto& copy = hold(std::make_unique<std::string>(head));
+    request.rebase(head.data(), head.size(), copy->data());
+    response.reset();
+}
+
+RELAIS_DECL void exchange::finish() noexcept {
+    for (auto i = held_.size(); i-- > 0;) {
+        try {
+            held_[i]->complete(*this);
+        } catch (...) { // a completion cannot change what has happened
+        }
+    }
+}
+
+RELAIS_DECL void exchange::recycle() noexcept {
+    upload_ = nullptr;
+    state.clear();
+    while (!held_.empty())
+        held_.pop_back();
+    response.reset();
+    request.recycle();
+    client_address_ = {};
+    client_address_storage_.clear();
+    body_bytes_sent_ = 0;
+    nexts_called_ = 0;
+    matched_prefix_ = std::string_view::npos;
+    reason_ = end_reason::completed;
+    responded_ = answering_ = false;
+    connection_ = nullptr;
+    carrier_ = nullptr;
+}
+
+} // namespace relais

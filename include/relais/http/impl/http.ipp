@@ -1,0 +1,70 @@
+#pragma once
+
+#include <relais/http/http.hpp>
+#include <relais/http/impl/http1_session.hpp>
+
+#include <boost/asio/this_coro.hpp>
+
+namespace relais {
+
+RELAIS_DECL http_stage::http_stage(http_options options)
+    : options_(std::make_shared<http_options const>(options)) {}
+
+RELAIS_DECL void http_stage::prepare() const {
+    auto const& o = *options_;
+    auto positive = [](std::chrono::milliseconds value, char const* name) {
+        if (value.count() <= 0)
+            throw startup_error(std::string("http({.") + name +
+                                " = ...}) has to be longer than 0: every wait needs an end");
+    };
+    positive(o.head_timeout, "head_timeout");
+    positive(o.body_timeout, "body_timeout");
+    positive(o.keep_alive_timeout, "keep_alive_timeout");
+    positive(o.write_timeout, "write_timeout");
+    if (o.max_head_size < 256 || o.max_fields == 0 || o.max_target_size == 0 || o.keep_alive_requests == 0)
+        throw startup_error("http({...}): max_head_size has to be 256 bytes at least, and max_fields, "
+                            "max_target_size and keep_alive_requests 1 at least");
+}
+
+RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next next) const {
+    using session = detail::http1_session;
+    session s(*options_, c);
+    for (;;) {
+        auto head = s.try_head();
+        while (head == session::head_step::wait) {
+            auto why = co_await s.peer().readable(s.head_limit());
+            head = s.woken(why);
+        }
+        if (head == session::head_step::ended)
+            co_return;
+        if (head == session::head_step::complete) {
+            std::exception_ptr thrown;
+            s.enter_stages();
+            try {
+                co_await next(s.current());
+            } catch (...) {
+                thrown = std::current_exception();
+            }
+            s.leave_stages(thrown);
+        }
+        if (s.gone())
+            co_await boost::asio::this_coro::throw_if_cancelled(false);
+        auto sent = s.start_response();
+        if (sent == session::send_step::part)
+            sent = co_await s.finish_response();
+        if (s.takes_over() && sent == session::send_step::all) {
+            co_await s.run_takeover();
+            co_return;
+        }
+        if (s.unsettled())
+            co_await s.settle();
+        if (!s.end_exchange(sent))
+            break;
+    }
+    if (s.lingers())
+        co_await s.linger();
+}
+
+} // namespace relais
+
+#include <relais/http/impl/http1_session.ipp>

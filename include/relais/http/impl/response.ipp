@@ -1,0 +1,137 @@
+#pragma once
+
+#include <relais/core/worker.hpp>
+#include <relais/http/exchange.hpp>
+#include <relais/http/response.hpp>
+
+#include <cstring>
+#include <stdexcept>
+
+namespace relais {
+
+namespace detail {
+
+/// Bytes that were there, then the rest.
+class joined_body final : public body {
+public:
+    joined_body(std::string first, std::unique_ptr<body> rest)
+        : first_(std::move(first)), rest_(std::move(rest)) {}
+
+    io_result try_read(std::span<std::byte> to) override {
+        if (at_ < first_.size()) {
+            auto count = std::min(to.size(), first_.size() - at_);
+            std::memcpy(to.data(), first_.data() + at_, count);
+            at_ += count;
+            return {count, io_state::ok};
+        }
+        return rest_ ? rest_->try_read(to) : io_result{0, io_state::end};
+    }
+    stream* waits_on() noexcept override { return rest_ ? rest_->waits_on() : nullptr; }
+    std::chrono::milliseconds wait_limit() const noexcept override {
+        return rest_ ? rest_->wait_limit() : body::wait_limit();
+    }
+    std::optional<std::uint64_t> remaining() const noexcept override {
+        std::optional<std::uint64_t> all = first_.size() - at_;
+        if (rest_) {
+            auto more = rest_->remaining();
+            all = more ? std::optional(*all + *more) : std::nullopt;
+        }
+        return all;
+    }
+    end_reason failure() const noexcept override { return rest_ ? rest_->failure() : body::failure(); }
+    void finished() override {
+        if (rest_)
+            rest_->finished();
+    }
+
+private:
+    std::string first_;
+    std::unique_ptr<body> rest_;
+    std::size_t at_ = 0;
+};
+
+} // namespace detail
+
+RELAIS_DECL void response_body::set(std::string text) {
+    rest_.reset();
+    text_ = std::move(text);
+    ready_ = text_;
+}
+
+RELAIS_DECL void response_body::set(std::unique_ptr<body> from) {
+    ready_ = {};
+    rest_ = std::move(from);
+}
+
+RELAIS_DECL void response_body::set_ready(std::string_view ready, std::unique_ptr<body> rest) {
+    ready_ = ready;
+    rest_ = std::move(rest);
+}
+
+RELAIS_DECL std::unique_ptr<body> response_body::take() {
+    auto ready = std::exchange(ready_, {});
+    if (ready.empty() && rest_)
+        return std::move(rest_);
+    return std::make_unique<detail::joined_body>(std::string(ready), std::move(rest_));
+}
+
+RELAIS_DECL std::optional<std::uint64_t> response_body::size() const noexcept {
+    if (!rest_)
+        return ready_.size();
+    auto more = rest_->remaining();
+    if (!more)
+        return std::nullopt;
+    return ready_.size() + *more;
+}
+
+RELAIS_DECL awaitable<std::string_view> response_body::read_all(std::size_t limit) {
+    auto from = take();
+    std::string all;
+    for (;;) {
+        auto room = worker::current().scratch();
+        auto got = from->try_read(room);
+        if (got.state == io_state::end)
+            break;
+        if (got.state == io_state::error)
+            throw exchange_error(from->failure());
+        if (got.state == io_state::ok) {
+            if (got.count > limit - all.size())
+                throw exchange_error(end_reason::bad_response);
+            all.append(reinterpret_cast<char const*>(room.data()), got.count);
+            continue;
+        }
+        auto why = co_await from->waits_on()->readable(from->wait_limit());
+        if (why == wait_result::timed_out)
+            throw exchange_error(end_reason::response_timeout);
+    }
+    from->finished();
+    set(std::move(all));
+    co_return ready_;
+}
+
+RELAIS_DECL void response_body::recycle() noexcept {
+    rest_.reset();
+    ready_ = {};
+    text_.clear();
+    if (text_.capacity() > 4096)
+        std::string().swap(text_);
+}
+
+RELAIS_DECL void response::set_status(unsigned status) {
+    if (status < 100 || status > 999)
+        throw std::invalid_argument("an HTTP status has three digits, " + std::to_string(status) +
+                                    " has not");
+    status_ = status;
+}
+
+RELAIS_DECL void response::reset() noexcept {
+    body.recycle();
+    takeover_.reset();
+    told_length_.reset();
+    fields_.clear();
+    storage_.release();
+    status_ = 0;
+    close_ = false;
+}
+
+} // namespace relais

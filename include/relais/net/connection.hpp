@@ -1,0 +1,136 @@
+#pragma once
+
+#include <relais/config.hpp>
+#include <relais/core/awaitable.hpp>
+#include <relais/core/error.hpp>
+#include <relais/core/stage.hpp>
+#include <relais/core/state.hpp>
+#include <relais/net/endpoint.hpp>
+#include <relais/net/stream.hpp>
+
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace relais {
+
+class connection;
+
+/// What stages see of the TLS session of a connection.
+struct tls_session {
+    std::string server_name; ///< SNI, in lower case; empty when the client sent none
+    std::string protocol;    ///< ALPN: `http/1.1`, `http/1.0` or empty
+    std::string version;     ///< as OpenSSL names it: `TLSv1.3`
+};
+
+/// How a connection is asked to end soon: by the one that runs it at the moment.
+class drainable {
+public:
+    /// Called on the worker. What is idle ends now, what is busy after its current piece of work; the connection
+    /// is still there when the call returns.
+    virtual void drain() = 0;
+
+protected:
+    ~drainable() = default;
+};
+
+/// One client's connection, from accept to its end, on one worker.
+class connection {
+public:
+    using next = basic_next<connection>;
+
+    connection(std::unique_ptr<stream> transport, socket_address peer, socket_address local);
+    connection(connection const&) = delete;
+    connection& operator=(connection const&) = delete;
+    ~connection();
+
+    /// The stream that stages read and write: the outermost layer.
+    stream& downstream() noexcept { return *downstream_; }
+
+    /// Puts a layer over the stream: `make` takes the present stream and returns the one in its place.
+    template <class Make>
+    void put_over(Make&& make) {
+        downstream_ = std::forward<Make>(make)(std::move(downstream_));
+    }
+
+    /// The address of the client as the listener saw it, `unix:` for a Unix socket.
+    std::string_view client_address() const noexcept { return client_address_; }
+    socket_address const& peer() const noexcept { return peer_; }
+    socket_address const& local() const noexcept { return local_; }
+
+    /// The TLS session; null when the connection is plain.
+    tls_session const* tls() const noexcept { return tls_.get(); }
+    void set_tls(std::unique_ptr<tls_session> session) noexcept { tls_ = std::move(session); }
+
+    /// When it was accepted, by the worker's clock.
+    std::chrono::steady_clock::time_point accepted() const noexcept { return accepted_; }
+
+    /// State of this connection that belongs to stages.
+    relais::state state;
+
+    /// Why the connection ended; the first reason that is set stays.
+    end_reason reason() const noexcept { return reason_; }
+    void set_reason(end_reason why) noexcept {
+        if (reason_ == end_reason::completed)
+            reason_ = why;
+    }
+
+    /// Emitting it ends what stages await, once the client has left.
+    boost::asio::cancellation_signal& cancellation() noexcept { return cancellation_; }
+
+    /// Who ends this connection when the server stops; null: it is closed at once.
+    void set_drainable(drainable* who) noexcept { drainable_ = who; }
+
+    /// Asks it to end soon.
+    void drain();
+
+    /// Ends it now.
+    void close();
+
+private:
+    friend class connection_list;
+
+    std::unique_ptr<stream> downstream_;
+    socket_address peer_;
+    socket_address local_;
+    std::string client_address_;
+    std::unique_ptr<tls_session> tls_;
+    std::chrono::steady_clock::time_point accepted_;
+    boost::asio::cancellation_signal cancellation_;
+    drainable* drainable_ = nullptr;
+    end_reason reason_ = end_reason::completed;
+    connection* previous_ = nullptr;
+    connection* next_ = nullptr;
+};
+
+/// The live connections of the current worker.
+class connection_list {
+public:
+    static connection_list& current();
+
+    /// How many; may be asked from any thread.
+    std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+
+    /// Asks all to end soon.
+    void drain();
+
+    /// Ends all now.
+    void close();
+
+    void add(connection& c) noexcept;
+    void remove(connection& c) noexcept;
+
+private:
+    connection* first_ = nullptr;
+    std::atomic<std::size_t> size_{0};
+};
+
+} // namespace relais
+
+#if defined(RELAIS_HEADER_ONLY)
+#include <relais/net/impl/connection.ipp>
+#endif

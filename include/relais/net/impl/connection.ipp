@@ -1,0 +1,71 @@
+#pragma once
+
+#include <relais/core/worker.hpp>
+#include <relais/net/connection.hpp>
+
+namespace relais {
+
+RELAIS_DECL connection::connection(std::unique_ptr<stream> transport, socket_address peer,
+                                   socket_address local)
+    : downstream_(std::move(transport)), peer_(peer), local_(local),
+      client_address_(peer.is_unix() || peer.family() == AF_UNSPEC ? std::string("unix:")
+                                                                   : peer.ip().to_string()),
+      accepted_(worker::current().now()) {
+    connection_list::current().add(*this);
+}
+
+RELAIS_DECL connection::~connection() {
+    connection_list::current().remove(*this);
+}
+
+RELAIS_DECL void connection::drain() {
+    if (drainable_)
+        drainable_->drain();
+    else
+        close();
+}
+
+RELAIS_DECL void connection::close() {
+    set_reason(end_reason::shutting_down);
+    downstream_->close();
+    cancellation_.emit(boost::asio::cancellation_type::terminal);
+}
+
+RELAIS_DECL connection_list& connection_list::current() {
+    static char const key = 0;
+    return worker::current().local<connection_list>(&key,
+                                                    [] { return std::make_shared<connection_list>(); });
+}
+
+RELAIS_DECL void connection_list::add(connection& c) noexcept {
+    c.next_ = first_;
+    if (first_)
+        first_->previous_ = &c;
+    first_ = &c;
+    size_.store(size() + 1, std::memory_order_relaxed);
+}
+
+RELAIS_DECL void connection_list::remove(connection& c) noexcept {
+    (c.previous_ ? c.previous_->next_ : first_) = c.next_;
+    if (c.next_)
+        c.next_->previous_ = c.previous_;
+    size_.store(size() - 1, std::memory_order_relaxed);
+}
+
+RELAIS_DECL void connection_list::drain() {
+    for (auto* c = first_; c;) {
+        auto* after = c->next_;
+        c->drain();
+        c = after;
+    }
+}
+
+RELAIS_DECL void connection_list::close() {
+    for (auto* c = first_; c;) {
+        auto* after = c->next_;
+        c->close();
+        c = after;
+    }
+}
+
+} // namespace relais

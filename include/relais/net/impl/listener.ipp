@@ -1,0 +1,208 @@
+#pragma once
+
+#include <relais/core/report.hpp>
+#include <relais/core/worker.hpp>
+#include <relais/net/listener.hpp>
+#include <relais/net/socket.hpp>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utility>
+
+namespace relais {
+
+RELAIS_DECL listening_socket::listening_socket(listening_socket&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), address_(other.address_),
+      owns_path_(std::exchange(other.owns_path_, false)) {}
+
+RELAIS_DECL listening_socket& listening_socket::operator=(listening_socket&& other) noexcept {
+    close();
+    descriptor_ = std::exchange(other.descriptor_, -1);
+    address_ = other.address_;
+    owns_path_ = std::exchange(other.owns_path_, false);
+    return *this;
+}
+
+RELAIS_DECL void listening_socket::close() noexcept {
+    if (owns_path_)
+        ::unlink(std::string(address_.path()).c_str());
+    if (descriptor_ >= 0)
+        ::close(descriptor_);
+    descriptor_ = -1;
+    owns_path_ = false;
+}
+
+namespace detail {
+
+RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
+    std::string what = "cannot listen on " + where.to_string() + ": ";
+    if (error == EADDRINUSE)
+        what += "the address is in use; stop the program that listens there or choose another port";
+    else if (error == EACCES)
+        what += "it is not permitted; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE, a "
+                "path needs a writable directory";
+    else if (error == EADDRNOTAVAIL)
+        what += "this machine has no such address; 0.0.0.0 and [::] stand for all it has";
+    else
+        what += std::string(std::strerror(error)) + "; check the address";
+    return startup_error(what);
+}
+
+} // namespace detail
+
+RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to, endpoint const& where,
+                                                        bool reuse_port) {
+    int descriptor = ::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (descriptor < 0)
+        throw detail::cannot_listen(where, errno);
+    listening_socket made(descriptor, to);
+    int one = 1;
+    if (!to.is_unix()) {
+        ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); // what is accepted inherits it
+        if (reuse_port)
+            ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+        if (to.family() == AF_INET6)
+            ::setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    }
+    if (::bind(descriptor, to.data(), to.size()) < 0)
+        throw detail::cannot_listen(where, errno);
+    sockaddr_storage bound{};
+    socklen_t size = sizeof bound;
+    if (::getsockname(descriptor, reinterpret_cast<sockaddr*>(&bound), &size) == 0)
+        made.address_ = socket_address::from_kernel(reinterpret_cast<sockaddr*>(&bound), size);
+    if (::listen(descriptor, 4096) < 0)
+        throw detail::cannot_listen(where, errno);
+    return made;
+}
+
+RELAIS_DECL listening_socket listening_socket::bind_unix(socket_address const& to, endpoint const& where) {
+    struct stat there {};
+    std::string path(to.path());
+    if (::lstat(path.c_str(), &there) == 0) {
+        if (!S_ISSOCK(there.st_mode))
+            throw startup_error("cannot listen on " + where.to_string() +
+                                ": there is a file of that name that is no socket; choose another path");
+        int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int failed = ::connect(probe, to.data(), to.size()) < 0 ? errno : 0;
+        ::close(probe);
+        if (failed != ECONNREFUSED)
+            throw detail::cannot_listen(where, EADDRINUSE);
+        ::unlink(path.c_str()); // its server is gone
+    }
+    auto made = bind_one(to, where, false);
+    made.address_ = to;
+    made.owns_path_ = true;
+    return made;
+}
+
+RELAIS_DECL std::vector<listening_socket> listening_socket::open(endpoint const& where, std::size_t workers) {
+    std::vector<listening_socket> all;
+    auto addresses = resolve(where);
+    if (addresses.empty())
+        throw startup_error("cannot listen on " + where.to_string() + ": the name has no address");
+    if (where.is_unix()) {
+        all.push_back(bind_unix(addresses.front(), where));
+        while (all.size() < workers) {
+            int same = ::fcntl(all.front().descriptor(), F_DUPFD_CLOEXEC, 0);
+            if (same < 0)
+                throw detail::cannot_listen(where, errno);
+            all.push_back(listening_socket(same, all.front().address()));
+        }
+        return all;
+    }
+    // Once without SO_REUSEPORT: with it, two servers would share the port and nobody would be told.
+    auto first = bind_one(addresses.front(), where, false).address();
+    for (std::size_t i = 0; i < workers; ++i)
+        all.push_back(bind_one(first, where, true));
+    return all;
+}
+
+RELAIS_DECL listener::listener(listening_socket socket, any_chain<connection> chain)
+    : socket_(std::move(socket)), chain_(std::move(chain)) {
+    int error = 0;
+    gate_ = worker::current().watch(socket_.descriptor(), error);
+    if (!gate_)
+        throw startup_error("cannot watch " + socket_.address().to_string() + ": " + std::strerror(error));
+    gate_->readable = true;
+}
+
+RELAIS_DECL listener::~listener() {
+    if (gate_)
+        worker::current().unwatch(socket_.descriptor(), gate_);
+}
+
+RELAIS_DECL void listener::stop() {
+    stopped_ = true;
+    gate_->close();
+    socket_.close();
+}
+
+RELAIS_DECL awaitable<> listener::run() {
+    constexpr int burst = 64;
+    constexpr std::chrono::milliseconds longest{500};
+    wait_slot pause;
+    while (!stopped_) {
+        int accepted = 0;
+        bool exhausted = false;
+        while (accepted < burst && gate_->readable) {
+            sockaddr_storage from{};
+            socklen_t size = sizeof from;
+            int descriptor = ::accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&from), &size,
+                                       SOCK_NONBLOCK | SOCK_CLOEXEC);
+            ++accepted;
+            if (descriptor >= 0) {
+                back_off_ = std::chrono::milliseconds(50);
+                serve(descriptor, socket_address::from_kernel(reinterpret_cast<sockaddr*>(&from), size));
+            } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+                gate_->readable = false;
+            } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+                exhausted = true;
+                break;
+            } // what else there is concerns one client that is gone again
+        }
+        if (exhausted) {
+            co_await wait_at(pause, back_off_);
+            back_off_ = std::min(back_off_ * 2, longest);
+        } else if (gate_->readable) { // others want a turn
+            co_await boost::asio::post(worker::current().context(), boost::asio::deferred);
+        } else if (!stopped_) {
+            if (gate_->again)
+                gate_->again->want_read();
+            co_await wait_at(gate_->reader, std::chrono::milliseconds(0));
+        }
+    }
+}
+
+RELAIS_DECL awaitable<> listener::run_connection(std::shared_ptr<connection> c, any_chain<connection> chain) {
+    co_await chain(*c);
+    c->downstream().close();
+}
+
+RELAIS_DECL void listener::serve(int descriptor, socket_address const& peer) {
+    auto transport = socket::adopt(descriptor, true);
+    if (!transport)
+        return;
+    auto c = std::make_shared<connection>(std::move(transport), peer, socket_.address());
+    // The chain and the handler both keep the connection: its cancellation signal is used until the very end.
+    auto slot = c->cancellation().slot();
+    boost::asio::co_spawn(
+        worker::current().context().get_executor(), run_connection(c, chain_),
+        boost::asio::bind_cancellation_slot(slot, [c](std::exception_ptr thrown) {
+            if (thrown)
+                report_exception("a connection ended with an exception", thrown);
+        }));
+}
+
+} // namespace relais

@@ -1,0 +1,326 @@
+#pragma once
+
+#include <relais/core/worker.hpp>
+#include <relais/http/path.hpp>
+#include <relais/proxy/proxy_to.hpp>
+#include <relais/upstream/client.hpp>
+#include <relais/upstream/server.hpp>
+#include <relais/websocket/handshake.hpp>
+#include <relais/websocket/tunnel.hpp>
+
+#include <boost/asio/post.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace relais {
+
+struct proxy_stage::shared {
+    std::string url;
+    proxy_options options;
+    std::optional<upstream_server> server;
+};
+
+namespace detail {
+
+/// Connections to upstreams that belong to one client, because they were authenticated as such (NTLM, Negotiate).
+struct pinned_connections {
+    struct pin {
+        void const* server;
+        std::unique_ptr<stream> connection;
+    };
+    std::vector<pin> pins;
+
+    std::unique_ptr<stream> take(void const* server) {
+        for (auto& p : pins)
+            if (p.server == server && p.connection && p.connection->quiet())
+                return std::move(p.connection);
+        return nullptr;
+    }
+};
+
+/// Whether a credential or a challenge authenticates the connection rather than the request.
+RELAIS_DECL bool authenticates_connection(fields const& head, known_field id) noexcept {
+    for (auto value : head.all(id)) {
+        auto scheme = value.substr(0, value.find(' '));
+        if (equal_ignoring_case(scheme, "NTLM") || equal_ignoring_case(scheme, "Negotiate"))
+            return true;
+    }
+    return false;
+}
+
+} // namespace detail
+
+/// What is decided for one request, as plain functions.
+class proxy_stage::forwarding {
+public:
+    forwarding(shared const& s, exchange& x) noexcept : s_(s), x_(x) {}
+
+    /// Checks what can be answered without the upstream. \return whether the request goes on.
+    bool admit();
+
+    /// The head as it goes out, in the worker's text.
+    std::string_view head();
+    bool chunked() const noexcept { return chunked_; }
+
+    /// Makes the upstream's answer the exchange's.
+    void answer(upstream_call& call);
+
+    std::unique_ptr<stream> idle_connection();
+
+private:
+    void put_target(text_buffer& out);
+    void put_forwarded(text_buffer& out);
+
+    shared const& s_;
+    exchange& x_;
+    std::string target_;
+    bool chunked_ = false;
+};
+
+RELAIS_DECL bool proxy_stage::forwarding::admit() {
+    auto& q = x_.request;
+    auto const& o = s_.options;
+    x_.begin_answer();
+    if (!q.body.rewind())
+        throw stage_misuse("next was called again but the request's body is gone: call request.body.keep(limit) before "
+                           "the first time");
+    if (!o.via.empty())
+        for (auto line : q.fields().all(known_field::via)) {
+            std::string_view rest = line;
+            for (auto hop = next_list_element(rest); !hop.empty(); hop = next_list_element(rest)) {
+                auto space = hop.find(' ');
+                auto by = space == hop.npos ? std::string_view() : hop.substr(space + 1);
+                if (by.substr(0, by.find(' ')) == o.via) {
+                    x_.refuse(end_reason::loop_detected);
+                    return false;
+                }
+            }
+        }
+    if (q.max_forwards() == 0u) { // RFC 9110, section 7.6.2: answered here
+        x_.respond(204);
+        x_.response.set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        return false;
+    }
+    if (q.is_websocket()) {
+        ask_for_websocket(q.fields());
+        auto check = check_websocket_request(q.method(), q.version(), q.fields(), !q.body.empty());
+        if (check.kind != websocket_request::valid) {
+            x_.refuse(check.reason);
+            x_.response.body.set(std::to_string(x_.response.status()) + ' ' + std::string(check.sentence) + '\n');
+            if (check.reason == end_reason::upgrade_required)
+                x_.response.set("Sec-WebSocket-Version", "13");
+            return false;
+        }
+    }
+    auto const& path = s_.server->url().path;
+    if (!path.empty()) {
+        auto prefix = x_.matched_prefix() == std::string_view::npos ? 1 : x_.matched_prefix();
+        if (replace_prefix(q.canonical_path(), prefix, path, target_).empty()) {
+            x_.refuse(end_reason::bad_target);
+            return false;
+        }
+    }
+    return true;
+}
+
+RELAIS_DECL void proxy_stage::forwarding::put_target(text_buffer& out) {
+    auto& q = x_.request;
+    if (!s_.server->url().path.empty())
+        out.put(target_);
+    else
+        out.put(s_.options.path == path_form::as_sent ? q.raw_path() : q.canonical_path());
+    if (q.has_query())
+        out.put("?").put(q.query());
+}
+
+RELAIS_DECL void proxy_stage::forwarding::put_forwarded(text_buffer& out) {
+    auto& q = x_.request;
+    auto const& have = q.fields();
+    auto how = s_.options.forwarded;
+    auto client = x_.client_address();
+    bool unix_client = client == "unix:";
+    if (how == forwarded_fields::x_forwarded || how == forwarded_fields::both) {
+        if (!unix_client && !have.contains(known_field::x_real_ip))
+            out.put_field("X-Real-IP", client);
+        if (!unix_client && !have.contains(known_field::x_forwarded_for))
+            out.put_field("X-Forwarded-For", client);
+        if (!have.contains(known_field::x_forwarded_proto))
+            out.put_field("X-Forwarded-Proto", q.scheme());
+        if (!q.authority().empty() && !have.contains(known_field::x_forwarded_host))
+            out.put_field("X-Forwarded-Host", q.authority());
+        if (!have.contains(known_field::x_forwarded_port))
+            if (auto port = x_.connection().local().port())
+                out.put("X-Forwarded-Port: ").put_number(port).put("\r\n");
+    }
+    if ((how == forwarded_fields::rfc7239 || how == forwarded_fields::both) &&
+        !have.contains(known_field::forwarded)) {
+        out.put("Forwarded: for=");
+        if (unix_client)
+            out.put("unknown");
+        else if (client.find(':') != client.npos)
+            out.put("\"[").put(client).put("]\"");
+        else
+            out.put(client);
+        out.put(";proto=").put(q.scheme());
+        if (!q.authority().empty())
+            out.put(";host=\"").put(q.authority()).put("\""); // an authority has neither quotes nor backslashes
+        out.put("\r\n");
+    }
+}
+
+RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
+    auto& q = x_.request;
+    auto& out = worker::current().text();
+    out.put(q.method_text()).put(" ");
+    put_target(out);
+    out.put(" HTTP/1.1\r\n");
+
+    bool keep_host = s_.options.preserve_host && !q.authority().empty();
+    out.put_field("Host", keep_host ? q.authority() : std::string_view(s_.server->url().authority));
+    constexpr known_fields ours(known_field::host, known_field::content_length, known_field::transfer_encoding,
+                                known_field::connection, known_field::keep_alive, known_field::upgrade,
+                                known_field::expect, known_field::max_forwards, known_field::via);
+    for (auto& f : q.fields().entries())
+        if (!f.name.empty() && (f.id == known_field::other || !ours.contains(f.id)))
+            out.put_field(f.name, f.value);
+    put_forwarded(out);
+    if (auto left = q.max_forwards())
+        out.put("Max-Forwards: ").put_number(*left - 1).put("\r\n");
+    for (auto hop : q.fields().all(known_field::via))
+        out.put_field("Via", hop);
+    if (!s_.options.via.empty())
+        out.put(q.version() == 10 ? "Via: 1.0 " : "Via: 1.1 ").put(s_.options.via).put("\r\n");
+    chunked_ = false;
+    if (!q.body.empty()) {
+        if (auto size = q.body.size()) {
+            out.put("Content-Length: ").put_number(*size).put("\r\n");
+        } else {
+            chunked_ = true;
+            out.put("Transfer-Encoding: chunked\r\n");
+        }
+        if (q.body.awaits_continue())
+            out.put("Expect: 100-continue\r\n");
+    } else if (q.fields().contains(known_field::content_length)) {
+        out.put("Content-Length: 0\r\n");
+    }
+    if (q.is_websocket())
+        out.put("Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    out.put("\r\n");
+    return out.view();
+}
+
+RELAIS_DECL std::unique_ptr<stream> proxy_stage::forwarding::idle_connection() {
+    if (x_.request.is_websocket())
+        return nullptr;
+    if (auto* pinned = x_.connection().state.find<detail::pinned_connections>())
+        if (auto mine = pinned->take(&*s_.server))
+            return mine;
+    return s_.server->pool().take();
+}
+
+RELAIS_DECL void proxy_stage::forwarding::answer(upstream_call& call) {
+    if (!call.upgraded()) {
+        call.hand_over();
+        return;
+    }
+    auto& r = x_.response;
+    auto check = validate_upgrade(x_.request.fields(), 101, r.fields());
+    if (!check.upgrade) {
+        x_.refuse(end_reason::bad_upgrade);
+        return;
+    }
+    auto early = call.early();
+    erase_hop_by_hop(r.fields());
+    r.fields().erase(known_field::content_length);
+    r.set_status(101);
+    pump_limits limits{s_.options.tunnel_timeout, s_.options.linger};
+    r.take_over(std::make_unique<websocket_tunnel>(std::move(*check.upgrade), call.release(), std::move(early), limits));
+}
+
+RELAIS_DECL proxy_stage::proxy_stage(std::string_view url, proxy_options options)
+    : shared_(std::make_shared<shared>()) {
+    shared_->url = url;
+    shared_->options = std::move(options);
+}
+
+RELAIS_DECL bool proxy_stage::replaces_path() const noexcept {
+    try {
+        return !upstream_url::parse(shared_->url).path.empty();
+    } catch (startup_error const&) { // told by prepare()
+        return false;
+    }
+}
+
+RELAIS_DECL void proxy_stage::prepare() const {
+    auto const& o = shared_->options;
+    for (auto value : {o.connect_timeout, o.first_byte_timeout, o.read_timeout, o.write_timeout, o.tunnel_timeout,
+                       o.linger, o.pool_timeout})
+        if (value.count() <= 0)
+            throw startup_error("proxy_to(\"" + shared_->url +
+                                "\"): time-outs have to be longer than 0: every wait needs an end");
+    if (o.via.find_first_of(" ,\r\n\t") != o.via.npos)
+        throw startup_error("proxy_to(\"" + shared_->url + "\"): via is one word, the pseudonym of this deployment");
+    if (!shared_->server)
+        shared_->server.emplace(upstream_url::parse(shared_->url),
+                                upstream_options{o.connect_timeout, o.pool_size, o.pool_timeout, o.tls});
+    shared_->server->prepare();
+}
+
+RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
+    using step = upstream_call::step;
+    auto const& options = shared_->options;
+    forwarding f(*shared_, x);
+    if (!f.admit())
+        co_return;
+    upstream_call call(x, *shared_->server,
+                       call_limits{options.first_byte_timeout, options.read_timeout, options.write_timeout});
+    auto idle = f.idle_connection();
+    for (;;) {
+        if (idle) {
+            call.use(std::move(idle), true);
+        } else {
+            auto fresh = co_await shared_->server->connect();
+            if (!fresh.connected) {
+                x.refuse(fresh.why);
+                co_return;
+            }
+            call.use(std::move(fresh.connected), false);
+        }
+        auto head = f.head();
+        call.begin(head, f.chunked(), x.request.is_websocket());
+        auto now = call.advance();
+        while (now != step::answered && now != step::failed) {
+            auto why = wait_result::ready;
+            if (now == step::wait_response) {
+                why = co_await call.connection().readable(call.limit(now));
+            } else if (now == step::wait_body) {
+                auto began = worker::current().deadlines().now();
+                why = co_await readable_either(*x.request.body.waits_on(), call.connection(), call.limit(now));
+                auto waited = (worker::current().deadlines().now() - began) * deadline_wheel::resolution;
+                if (why == wait_result::ready && !x.request.body.note_wait(waited))
+                    why = wait_result::timed_out;
+            } else if (now == step::wait_send) {
+                why = co_await readable_or_writable(call.connection(), call.limit(now));
+            } else if (now == step::interim) {
+                co_await x.send_interim(call.interim_status(), x.response.fields());
+                call.interim_passed_on();
+            } else { // others want a turn
+                co_await boost::asio::post(worker::current().context(), boost::asio::deferred);
+            }
+            now = why == wait_result::ready ? call.advance() : call.give_up(why, now);
+        }
+        if (now == step::answered) {
+            f.answer(call);
+            co_return;
+        }
+        if (!call.stale() || !x.request.body.rewind())
+            break;
+        x.response.reset();
+    }
+    x.refuse(call.why());
+}
+
+} // namespace relais

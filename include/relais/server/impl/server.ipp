@@ -1,0 +1,185 @@
+#pragma once
+
+#include <relais/core/report.hpp>
+#include <relais/core/worker.hpp>
+#include <relais/net/listener.hpp>
+#include <relais/server/server.hpp>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <optional>
+#include <thread>
+
+namespace relais {
+
+struct server::running {
+    /// One thread and what it runs.
+    struct seat {
+        explicit seat(worker_options options)
+            : worker(options), work(boost::asio::make_work_guard(worker.context())) {}
+
+        relais::worker worker;
+        boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;
+        std::vector<std::unique_ptr<listener>> listeners;
+        connection_list* connections = nullptr;
+        std::thread thread;
+
+        awaitable<> wind_down(std::chrono::milliseconds patience);
+    };
+
+    std::vector<std::unique_ptr<seat>> seats;
+    std::vector<socket_address> endpoints;
+    std::atomic<bool> stopping{false};
+
+    void join() {
+        for (auto& s : seats)
+            if (s->thread.joinable())
+                s->thread.join();
+        for (auto& s : seats) {
+            worker::scoped_current on(s->worker);
+            s->listeners.clear();
+        }
+    }
+};
+
+RELAIS_DECL server::server(server_options options) : options_(options) {}
+
+RELAIS_DECL server::~server() {
+    stop();
+}
+
+RELAIS_DECL void server::add(std::string where, any_chain<connection> chain) {
+    places_.push_back({std::move(where), std::move(chain)});
+}
+
+RELAIS_DECL void server::start() {
+    if (running_.load())
+        throw startup_error("the server runs already: start() may be called once");
+    if (places_.empty())
+        throw startup_error("the server has nowhere to listen: call listen(\"0.0.0.0:443\", ...) before the start");
+    auto count = options_.workers ? options_.workers : std::size_t{std::thread::hardware_concurrency()};
+    count = count ? count : 1;
+    for (auto const& p : places_)
+        p.chain.prepare();
+
+    auto made = std::make_shared<running>();
+    for (std::size_t i = 0; i < count; ++i) {
+        made->seats.push_back(
+            std::make_unique<running::seat>(worker_options{i, options_.waiter, options_.time}));
+        worker::scoped_current on(made->seats.back()->worker);
+        made->seats.back()->connections = &connection_list::current();
+    }
+    for (auto const& p : places_) {
+        auto sockets = listening_socket::open(endpoint::parse(p.where), count);
+        made->endpoints.push_back(sockets.front().address());
+        for (std::size_t i = 0; i < count; ++i) {
+            auto& s = *made->seats[i];
+            worker::scoped_current on(s.worker);
+            s.listeners.push_back(std::make_unique<listener>(std::move(sockets[i]), p.chain));
+            boost::asio::co_spawn(s.worker.context(), s.listeners.back()->run(), boost::asio::detached);
+        }
+    }
+    for (auto& s : made->seats)
+        s->thread = std::thread([&seat = *s] {
+            // A peer that is gone is told by a return value. The signal goes to the thread that wrote.
+            sigset_t broken_pipe;
+            sigemptyset(&broken_pipe);
+            sigaddset(&broken_pipe, SIGPIPE);
+            pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
+            seat.worker.run();
+        });
+    running_.store(std::move(made));
+}
+
+RELAIS_DECL awaitable<> server::running::seat::wind_down(std::chrono::milliseconds patience) {
+    for (auto& l : listeners)
+        l->stop();
+    auto& all = connection_list::current();
+    all.drain();
+    wait_slot pause;
+    auto end = worker.now() + patience;
+    while (all.size() > 0 && worker.now() < end)
+        co_await wait_at(pause, std::chrono::milliseconds(1));
+    all.close();
+    end = worker.now() + std::chrono::milliseconds(500); // for stages to notice
+    while (all.size() > 0 && worker.now() < end)
+        co_await wait_at(pause, std::chrono::milliseconds(1));
+    worker.stop();
+}
+
+RELAIS_DECL void server::stop() {
+    auto now = running_.load();
+    if (!now)
+        return;
+    if (now->stopping.exchange(true)) {
+        for (auto& s : now->seats)
+            s->worker.stop();
+        return;
+    }
+    now->stopping.notify_all();
+    for (auto& s : now->seats)
+        s->worker.post([&seat = *s, patience = options_.stop_timeout] {
+            boost::asio::co_spawn(seat.worker.context(), seat.wind_down(patience), boost::asio::detached);
+        });
+    now->join();
+    running_.store(nullptr);
+}
+
+RELAIS_DECL int server::run() {
+    try {
+        boost::asio::io_context waiting(1);
+        std::optional<boost::asio::signal_set> signals;
+        if (options_.handle_signals)
+            signals.emplace(waiting, SIGINT, SIGTERM); // before the start: none is missed
+        start();
+        if (!signals) {
+            auto now = running_.load();
+            now->stopping.wait(false);
+            while (running_.load() == now)
+                std::this_thread::sleep_for(std::chrono::milliseconds(10));
+            return 0;
+        }
+        std::thread stopping;
+        signals->async_wait([&](boost::system::error_code error, int) {
+            if (error)
+                return;
+            stopping = std::thread([&] {
+                stop();
+                waiting.stop();
+            });
+            signals->async_wait([&](boost::system::error_code again, int) {
+                if (!again)
+                    stop();
+            });
+        });
+        waiting.run();
+        if (stopping.joinable())
+            stopping.join();
+        return 0;
+    } catch (startup_error const& error) {
+        report(error.what());
+        return 1;
+    }
+}
+
+RELAIS_DECL std::vector<socket_address> server::endpoints() const {
+    auto now = running_.load();
+    return now ? now->endpoints : std::vector<socket_address>();
+}
+
+RELAIS_DECL std::size_t server::connections() const {
+    std::size_t all = 0;
+    if (auto now = running_.load())
+        for (auto& s : now->seats)
+            all += s->connections->size();
+    return all;
+}
+
+} // namespace relais

@@ -1,0 +1,142 @@
+#pragma once
+
+#include <relais/config.hpp>
+#include <relais/core/awaitable.hpp>
+#include <relais/core/error.hpp>
+#include <relais/http/exchange.hpp>
+#include <relais/http/framing.hpp>
+#include <relais/http/parser.hpp>
+#include <relais/net/stream.hpp>
+#include <relais/upstream/server.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace relais {
+
+/// How long one call may wait for its server.
+struct call_limits {
+    std::chrono::milliseconds first_byte; ///< from the last byte of the request to the whole head of the response
+    std::chrono::milliseconds read;       ///< between two pieces of the response's body
+    std::chrono::milliseconds write;      ///< for the server to take any of the bytes that wait for it
+};
+
+/// Sends the body of a request to a server, piece by piece, without waiting.
+class body_sender {
+public:
+    enum class step : std::uint8_t {
+        done,        ///< everything went out
+        wait_body,   ///< the client has to send more
+        wait_send,   ///< the server has to take more
+        turn,        ///< others want a turn
+        body_failed, ///< the body broke off or is malformed
+        send_failed, ///< the connection to the server broke
+    };
+
+    body_sender() = default;
+
+    /// \param held bytes that have to go first.
+    void begin(request_body& from, stream& to, bool chunked, std::string held);
+    step advance();
+
+    /// Whether every byte has been taken by the connection.
+    bool done() const noexcept { return done_; }
+
+private:
+    request_body* from_ = nullptr;
+    stream* to_ = nullptr;
+    std::string held_;
+    bool chunked_ = false;
+    bool read_all_ = false;
+    bool done_ = false;
+};
+
+/// One request to a server and the head of its response, as steps that never wait.
+///
+/// The coroutine that drives it waits for what a step says and calls `advance()` again.
+class upstream_call {
+public:
+    enum class step : std::uint8_t {
+        answered,      ///< the head of the response is in the exchange
+        wait_response, ///< for the server to send
+        wait_body,     ///< for the client to send, or the server
+        wait_send,     ///< for the server to take more, or to send
+        interim,       ///< an interim response is to be passed on: `interim_status()`
+        turn,          ///< others want a turn
+        failed,        ///< `why()`
+    };
+
+    upstream_call(exchange& x, upstream_server const& server, call_limits limits) noexcept
+        : x_(x), server_(server), limits_(limits) {}
+    upstream_call(upstream_call const&) = delete;
+    upstream_call& operator=(upstream_call const&) = delete;
+
+    /// Takes the connection that the call runs on.
+    void use(std::unique_ptr<stream> connection, bool reused) noexcept;
+
+    /// Sends the head and what is there of the body.
+    /// \param chunked how the body is framed on this leg. \param upgrade whether a 101 is asked for.
+    void begin(std::string_view head, bool chunked, bool upgrade);
+
+    step advance();
+
+    /// Goes on after a wait that did not end well.
+    step give_up(wait_result result, step waited_for);
+
+    /// How long the wait for this step may take.
+    std::chrono::milliseconds limit(step waiting) const;
+
+    stream& connection() noexcept { return *connection_; }
+    unsigned interim_status() const noexcept { return status_.status; }
+    void interim_passed_on();
+
+    end_reason why() const noexcept { return why_; }
+
+    /// Whether the same request may go out again on a fresh connection: a reused one failed before any byte of a
+    /// response, and the server cannot have acted on it or may do so twice.
+    bool stale() const noexcept;
+
+    /// Whether the response is a 101; then `release()` and `early()` give what the tunnel needs.
+    bool upgraded() const noexcept { return upgrade_ && status_.status == 101; }
+    std::unique_ptr<stream> release() noexcept { return std::move(connection_); }
+    std::string early() const;
+
+    /// Makes the rest of the response the exchange's body, and lets an unfinished upload go on beside it.
+    void hand_over();
+
+private:
+    step read_response();
+    step judge_response(std::size_t head_size);
+    step fail(end_reason why) noexcept;
+
+    exchange& x_;
+    upstream_server const& server_;
+    call_limits limits_;
+    std::unique_ptr<stream> connection_;
+    body_sender sender_;
+    head_parser parser_{default_response_limits};
+    status_line status_;
+    body_framing framing_;
+    std::optional<std::uint64_t> told_length_;
+    std::size_t head_size_ = 0;
+    std::size_t used_ = 0;
+    std::chrono::steady_clock::time_point sent_at_{};
+    std::chrono::steady_clock::time_point first_interim_{};
+    unsigned interims_ = 0;
+    end_reason why_ = end_reason::completed;
+    bool reused_ = false;
+    bool upgrade_ = false;
+    bool keep_alive_ = false;
+    bool took_bytes_ = false;
+    bool send_broke_ = false;
+};
+
+} // namespace relais
+
+#if defined(RELAIS_HEADER_ONLY)
+#include <relais/upstream/impl/client.ipp>
+#endif

@@ -1,0 +1,365 @@
+#pragma once
+
+#include <relais/core/worker.hpp>
+#include <relais/upstream/client.hpp>
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+namespace relais {
+
+// The request's body
+
+RELAIS_DECL void body_sender::begin(request_body& from, stream& to, bool chunked, std::string held) {
+    from_ = &from;
+    to_ = &to;
+    held_ = std::move(held);
+    chunked_ = chunked;
+    read_all_ = from.empty() || (!chunked && from.complete());
+    done_ = read_all_ && held_.empty() && to.try_flush().state == io_state::ok;
+}
+
+RELAIS_DECL body_sender::step body_sender::advance() {
+    constexpr std::size_t before = 18, after = 7;
+    for (int reads = 0; reads < 16; ++reads) {
+        if (!held_.empty()) {
+            auto wrote = to_->try_write(std::string_view(held_));
+            if (wrote.state == io_state::error || wrote.state == io_state::end)
+                return step::send_failed;
+            held_.erase(0, wrote.count);
+            if (!held_.empty())
+                return step::wait_send;
+            std::string().swap(held_);
+        }
+        if (auto flushed = to_->try_flush(); flushed.state != io_state::ok)
+            return flushed.state == io_state::would_block ? step::wait_send : step::send_failed;
+        if (read_all_) {
+            done_ = true;
+            return step::done;
+        }
+        auto room = worker::current().scratch();
+        auto area = room.subspan(before, room.size() - before - after);
+        auto got = from_->try_read(area);
+        if (got.state == io_state::would_block)
+            return step::wait_body;
+        if (got.state == io_state::error)
+            return step::body_failed;
+        read_all_ = got.state == io_state::end || from_->complete();
+        auto* begin = reinterpret_cast<char*>(area.data());
+        auto* end = begin + got.count;
+        if (chunked_) {
+            if (got.count) {
+                chunk_head size(got.count);
+                begin -= size.text().size();
+                std::memcpy(begin, size.text().data(), size.text().size());
+                std::memcpy(end, chunk_end.data(), chunk_end.size());
+                end += chunk_end.size();
+            }
+            if (read_all_) {
+                std::memcpy(end, last_chunk.data(), last_chunk.size());
+                end += last_chunk.size();
+            }
+        }
+        std::string_view bytes(begin, static_cast<std::size_t>(end - begin));
+        if (bytes.empty())
+            continue;
+        auto wrote = to_->try_write(bytes);
+        if (wrote.state == io_state::error || wrote.state == io_state::end)
+            return step::send_failed;
+        if (wrote.count < bytes.size())
+            held_.assign(bytes.substr(wrote.count));
+    }
+    return step::turn;
+}
+
+// The call
+
+RELAIS_DECL void upstream_call::use(std::unique_ptr<stream> connection, bool reused) noexcept {
+    connection_ = std::move(connection);
+    reused_ = reused;
+    send_broke_ = took_bytes_ = false;
+    used_ = 0;
+    interims_ = 0;
+    why_ = end_reason::completed;
+}
+
+RELAIS_DECL void upstream_call::begin(std::string_view head, bool chunked, bool upgrade) {
+    upgrade_ = upgrade;
+    auto& body = x_.request.body;
+    auto ready = chunked ? std::string_view() : body.take_ready();
+    io_result wrote;
+    if (ready.empty()) {
+        wrote = connection_->try_write(head);
+    } else {
+        boost::asio::const_buffer both[2] = {{head.data(), head.size()}, {ready.data(), ready.size()}};
+        wrote = connection_->try_write(std::span<boost::asio::const_buffer const>(both));
+    }
+    took_bytes_ = wrote.count > 0;
+    send_broke_ = wrote.state == io_state::error || wrote.state == io_state::end;
+    std::string held;
+    if (!send_broke_ && wrote.count < head.size() + ready.size()) {
+        held.assign(head.substr(std::min(wrote.count, head.size())));
+        held.append(ready.substr(wrote.count > head.size() ? wrote.count - head.size() : 0));
+    }
+    sender_.begin(body, *connection_, chunked, std::move(held));
+    sent_at_ = worker::current().batch_time();
+    parser_.reset();
+}
+
+RELAIS_DECL upstream_call::step upstream_call::fail(end_reason why) noexcept {
+    why_ = why;
+    return step::failed;
+}
+
+RELAIS_DECL bool upstream_call::stale() const noexcept {
+    if (!reused_ || why_ != end_reason::upstream_reset || used_ > 0 || interims_ > 0)
+        return false;
+    if (!took_bytes_)
+        return true;
+    switch (x_.request.method()) { // RFC 9110, section 9.2.2
+    case verb::get:
+    case verb::head:
+    case verb::options:
+    case verb::put:
+    case verb::delete_:
+        return true;
+    default:
+        return false;
+    }
+}
+
+RELAIS_DECL upstream_call::step upstream_call::advance() {
+    auto sending = body_sender::step::done;
+    if (!sender_.done() && !send_broke_) {
+        sending = sender_.advance();
+        if (sending == body_sender::step::body_failed)
+            return fail(x_.request.body.failure());
+        if (sending == body_sender::step::send_failed)
+            send_broke_ = true; // it may have answered before it closed
+        if (sending == body_sender::step::wait_send)
+            took_bytes_ = true;
+        sent_at_ = worker::current().batch_time();
+    }
+    auto reading = read_response();
+    if (reading != step::wait_response || send_broke_)
+        return reading;
+    switch (sending) {
+    case body_sender::step::wait_body:
+        return step::wait_body;
+    case body_sender::step::wait_send:
+        return step::wait_send;
+    case body_sender::step::turn:
+        return step::turn;
+    default:
+        return step::wait_response;
+    }
+}
+
+RELAIS_DECL upstream_call::step upstream_call::read_response() {
+    auto& storage = x_.response.storage();
+    bool look = used_ > 0 && status_.status == 0; // what stood behind an interim response
+    for (;;) {
+        if (!look) {
+            if (!storage)
+                storage = head_buffer::take();
+            if (used_ == storage.capacity()) {
+                if (used_ > default_response_limits.max_head_size)
+                    return fail(end_reason::response_head_too_large);
+                storage.grow(default_response_limits.max_head_size + head_buffer::usual, used_);
+            }
+            auto got = connection_->try_read(std::as_writable_bytes(
+                std::span(storage.data() + used_, storage.capacity() - used_)));
+            if (got.state == io_state::would_block) {
+                if (used_ == 0)
+                    storage.release();
+                return step::wait_response;
+            }
+            if (got.state != io_state::ok)
+                return fail(used_ ? end_reason::bad_response : end_reason::upstream_reset);
+            used_ += got.count;
+        }
+        look = false;
+        auto parsed = parser_.parse({storage.data(), used_}, status_, x_.response.fields());
+        if (parsed.state == parse_state::rejected)
+            return fail(parsed.why);
+        if (parsed.state == parse_state::complete)
+            return judge_response(parsed.size);
+    }
+}
+
+RELAIS_DECL upstream_call::step upstream_call::judge_response(std::size_t head_size) {
+    head_size_ = head_size;
+    auto facts = examine_response(status_, x_.response.fields(), x_.request.method(), upgrade_);
+    if (facts.rejected)
+        return fail(facts.rejected.why);
+    framing_ = facts.body;
+    keep_alive_ = facts.keep_alive;
+    told_length_ = facts.declared_length;
+    if (!facts.interim)
+        return step::answered;
+    auto now = worker::current().batch_time();
+    if (interims_ == 0)
+        first_interim_ = now;
+    if (++interims_ > 64 && now - first_interim_ < std::chrono::seconds(interims_))
+        return fail(end_reason::too_many_interim);
+    erase_hop_by_hop(x_.response.fields());
+    return step::interim;
+}
+
+RELAIS_DECL void upstream_call::interim_passed_on() {
+    auto& storage = x_.response.storage();
+    x_.response.fields().clear();
+    used_ -= head_size_;
+    std::memmove(storage.data(), storage.data() + head_size_, used_);
+    status_ = {};
+    parser_.reset();
+    sent_at_ = worker::current().batch_time();
+}
+
+RELAIS_DECL std::chrono::milliseconds upstream_call::limit(step waiting) const {
+    if (waiting == step::wait_body)
+        return x_.request.body.wait_limit();
+    if (waiting == step::wait_send)
+        return limits_.write;
+    auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() - sent_at_);
+    return std::max(limits_.first_byte - spent, std::chrono::milliseconds(1));
+}
+
+RELAIS_DECL upstream_call::step upstream_call::give_up(wait_result result, step waited_for) {
+    if (result == wait_result::cancelled)
+        return fail(end_reason::client_left);
+    if (waited_for == step::wait_body)
+        return fail(end_reason::body_timeout);
+    if (waited_for == step::wait_send)
+        return fail(end_reason::upstream_write_timeout);
+    return fail(end_reason::first_byte_timeout);
+}
+
+RELAIS_DECL std::string upstream_call::early() const {
+    return std::string(x_.response.storage().data() + head_size_, used_ - head_size_);
+}
+
+namespace detail {
+
+/// The rest of a response, with the connection that it comes from.
+class leased_body final : public framed_body {
+public:
+    leased_body(std::shared_ptr<stream> connection, upstream_server const& server, bool keep)
+        : connection_(std::move(connection)), server_(server), keep_(keep) {}
+
+    ~leased_body() override {
+        if (connection_ && connection_.use_count() > 1)
+            connection_->close(); // ends the upload that shares it
+    }
+
+    void finished() override {
+        // Only a connection that nobody shares and that has nothing left over is good for another request.
+        if (keep_ && complete() && excess().empty() && connection_.use_count() == 1)
+            if (auto* back = std::get_deleter<give_back>(connection_))
+                back->pool = &server_.pool();
+        connection_.reset();
+    }
+
+    /// Deletes the connection, or gives it back to its pool.
+    struct give_back {
+        connection_pool* pool = nullptr;
+        void operator()(stream* s) const {
+            std::unique_ptr<stream> owned(s);
+            if (pool)
+                pool->give(std::move(owned));
+        }
+    };
+
+private:
+    std::shared_ptr<stream> connection_;
+    upstream_server const& server_;
+    bool keep_;
+};
+
+/// Sends the rest of a request's body while the response is on its way already.
+class late_upload final : public upload {
+public:
+    late_upload(exchange& x, std::shared_ptr<stream> connection, body_sender sender, call_limits limits)
+        : x_(x), connection_(std::move(connection)), sender_(std::move(sender)), limits_(limits) {}
+
+    void stop() override {
+        stopped_ = true;
+        connection_->ready().writer.cancel();
+    }
+
+    awaitable<> run() {
+        while (!stopped_) {
+            auto next = sender_.advance();
+            wait_result why = wait_result::ready;
+            if (next == body_sender::step::wait_body)
+                why = co_await x_.request.body.waits_on()->readable(x_.request.body.wait_limit());
+            else if (next == body_sender::step::wait_send)
+                why = co_await connection_->writable(limits_.write);
+            else if (next == body_sender::step::turn)
+                co_await boost::asio::post(worker::current().context(), boost::asio::deferred);
+            else
+                break;
+            if (why != wait_result::ready)
+                break;
+        }
+        connection_.reset();
+    }
+
+private:
+    exchange& x_;
+    std::shared_ptr<stream> connection_;
+    body_sender sender_;
+    call_limits limits_;
+    bool stopped_ = false;
+};
+
+} // namespace detail
+
+RELAIS_DECL void upstream_call::hand_over() {
+    auto& r = x_.response;
+    auto& storage = r.storage();
+    r.set_status(status_.status);
+    std::string_view came(storage.data() + head_size_, used_ - head_size_);
+    bool reusable = keep_alive_ && sender_.done() && !send_broke_;
+
+    if (told_length_)
+        r.set_told_length(*told_length_);
+    erase_hop_by_hop(r.fields());
+    r.fields().erase(known_field::content_length);
+
+    if (framing_.kind == framing_kind::none ||
+        (framing_.kind == framing_kind::length && came.size() >= framing_.length)) {
+        auto content = framing_.kind == framing_kind::none ? std::string_view() : came.substr(0, framing_.length);
+        bool exact = content.size() == came.size();
+        r.body.set_ready(content, nullptr);
+        if (reusable && exact)
+            server_.pool().give(std::move(connection_));
+        else // a response that is whole though the request is not: nobody wants the rest of the upload
+            connection_.reset();
+        return;
+    }
+
+    std::shared_ptr<stream> shared(connection_.release(), detail::leased_body::give_back{});
+    auto& s = *shared;
+    bool uploading = !sender_.done() && !send_broke_;
+    auto body = std::make_unique<detail::leased_body>(shared, server_, reusable);
+    auto framing = framing_;
+    std::string_view ready;
+    if (framing.kind == framing_kind::length) { // goes out with the head
+        ready = came;
+        framing.length -= came.size();
+        came = {};
+    }
+    body->begin(s, framing, came, limits_.read);
+    r.body.set_ready(ready, std::move(body));
+    if (uploading) {
+        auto& late = *x_.hold(std::make_unique<detail::late_upload>(x_, std::move(shared), std::move(sender_), limits_));
+        x_.set_upload(&late);
+        x_.scope().spawn(late.run());
+    }
+}
+
+} // namespace relais
