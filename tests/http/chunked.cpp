@@ -1,6 +1,6 @@
-#include <relais/http/chunked.hpp>
-
 #include "catch.hpp"
+
+#include <relais/http/chunked.hpp>
 
 #include <algorithm>
 #include <ostream>
@@ -19,14 +19,16 @@ struct outcome {
 
     friend bool operator==(outcome const&, outcome const&) = default;
     friend std::ostream& operator<<(std::ostream& o, outcome const& x) {
-        return o << int(x.state) << " '" << x.body << "' '" << x.trailers << "' '" << x.sentence << "' " << x.size;
+        return o << int(x.state) << " '" << x.body << "' '" << x.trailers << "' '" << x.sentence
+                 << "' " << x.size;
     }
 };
 
 outcome feed(std::string const& wire, std::size_t piece, chunk_limits const& limits = {}) {
     chunked_decoder decoder(limits);
     outcome o;
-    for (std::size_t at = 0; at < wire.size() && (o.state == chunk_state::need_more || o.state == chunk_state::data);) {
+    for (std::size_t at = 0;
+         at < wire.size() && (o.state == chunk_state::need_more || o.state == chunk_state::data);) {
         auto input = std::as_bytes(std::span(wire)).subspan(at, std::min(piece, wire.size() - at));
         do {
             auto const r = decoder.decode(input);
@@ -40,13 +42,16 @@ outcome feed(std::string const& wire, std::size_t piece, chunk_limits const& lim
             o.sentence = r.sentence;
             at += r.consumed;
             input = input.subspan(r.consumed);
-            if (r.state == chunk_state::need_more) CHECK(input.empty());
+            if (r.state == chunk_state::need_more)
+                CHECK(input.empty());
         } while (o.state == chunk_state::data && !input.empty());
-        if (o.state == chunk_state::end) o.size = at;
+        if (o.state == chunk_state::end)
+            o.size = at;
     }
     CHECK(decoder.done() == (o.state == chunk_state::end));
     if (auto const* f = decoder.trailers())
-        for (auto const& [name, value] : *f) o.trailers.append(name).append("=").append(value).append("|");
+        for (auto const& [name, value] : *f)
+            o.trailers.append(name).append("=").append(value).append("|");
     return o;
 }
 
@@ -54,7 +59,8 @@ outcome feed(std::string const& wire, std::size_t piece, chunk_limits const& lim
 outcome decode(std::string const& wire, chunk_limits const& limits = {}) {
     auto const o = feed(wire, wire.size(), limits);
     for (std::size_t const piece : {1, 2, 3, 5, 8, 21})
-        if (piece < wire.size()) CHECK(feed(wire, piece, limits) == o);
+        if (piece < wire.size())
+            CHECK(feed(wire, piece, limits) == o);
     return o;
 }
 
@@ -69,11 +75,17 @@ TEST_CASE("chunked bodies that are right", "[chunked]") {
              {"none", "0\r\n\r\n", "", ""},
              {"one chunk", "5\r\nhello\r\n0\r\n\r\n", "hello", ""},
              {"several", "5\r\nhello\r\n1\r\n \r\n6\r\nworld!\r\n0\r\n\r\n", "hello world!", ""},
-             {"hexadecimal in both cases", "a\r\n0123456789\r\nA\r\n0123456789\r\n1f\r\n0123456789012345678901234567890\r\n0\r\n\r\n",
-                 "01234567890123456789" "0123456789012345678901234567890", ""},
+             {"hexadecimal in both cases",
+              "a\r\n0123456789\r\nA\r\n0123456789\r\n1f\r\n0123456789012345678901234567890\r\n0\r\n"
+              "\r\n",
+              "01234567890123456789"
+              "0123456789012345678901234567890",
+              ""},
              {"16 digits", "0000000000000005\r\nhello\r\n0000000000000000\r\n\r\n", "hello", ""},
-             {"data that looks like framing", "9\r\n0\r\n\r\n5\r\nx\r\n0\r\n\r\n", "0\r\n\r\n5\r\nx", ""},
-             {"extensions are dropped", "5;a=b;c=\"d;\te\"\r\nhello\r\n0;last\r\n\r\n", "hello", ""},
+             {"data that looks like framing", "9\r\n0\r\n\r\n5\r\nx\r\n0\r\n\r\n",
+              "0\r\n\r\n5\r\nx", ""},
+             {"extensions are dropped", "5;a=b;c=\"d;\te\"\r\nhello\r\n0;last\r\n\r\n", "hello",
+              ""},
              {"trailers", "0\r\nChecksum: abc\r\nX-Y:z\r\n\r\n", "", "Checksum=abc|X-Y=z|"},
          }) {
         INFO(r.name);
@@ -82,7 +94,8 @@ TEST_CASE("chunked bodies that are right", "[chunked]") {
         CHECK(o.body == r.body);
         CHECK(o.trailers == r.trailers);
         CHECK(o.size == r.wire.size());
-        for (std::size_t n = 0; n < r.wire.size(); ++n) CHECK(feed(r.wire.substr(0, n), 1000).state != chunk_state::end);
+        for (std::size_t n = 0; n < r.wire.size(); ++n)
+            CHECK(feed(r.wire.substr(0, n), 1000).state != chunk_state::end);
     }
 }
 
@@ -126,7 +139,8 @@ TEST_CASE("chunked bodies that are rejected", "[chunked]") {
              {"trailers: obs-fold", "0\r\nA: b\r\n c\r\n\r\n", "white space"},
              {"trailers: a space before the colon", "0\r\nA : b\r\n\r\n", "before the colon"},
              {"trailers: a control byte", "0\r\nA: \x01\r\n\r\n", "control byte"},
-             {"trailers: a request line", "0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "before the colon"},
+             {"trailers: a request line", "0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+              "before the colon"},
          }) {
         INFO(r.name);
         auto const o = decode(r.wire);
@@ -136,10 +150,29 @@ TEST_CASE("chunked bodies that are rejected", "[chunked]") {
 }
 
 TEST_CASE("a trailer that would change framing, routing or authentication", "[chunked]") {
-    for (auto const name : {"Content-Length", "Transfer-Encoding", "transfer-encoding", "Host", "Connection", "TE", "Trailer", "Upgrade",
-             "Authorization", "Proxy-Authorization", "WWW-Authenticate", "Cookie", "Set-Cookie", "Forwarded", "X-Forwarded-For",
-             "X-Forwarded-Proto", "X-Forwarded-Whatever", "X-Real-IP", "Content-Encoding", "Content-Type", "Content-Range", "Expect",
-             "Max-Forwards"}) {
+    for (auto const name : {"Content-Length",
+                            "Transfer-Encoding",
+                            "transfer-encoding",
+                            "Host",
+                            "Connection",
+                            "TE",
+                            "Trailer",
+                            "Upgrade",
+                            "Authorization",
+                            "Proxy-Authorization",
+                            "WWW-Authenticate",
+                            "Cookie",
+                            "Set-Cookie",
+                            "Forwarded",
+                            "X-Forwarded-For",
+                            "X-Forwarded-Proto",
+                            "X-Forwarded-Whatever",
+                            "X-Real-IP",
+                            "Content-Encoding",
+                            "Content-Type",
+                            "Content-Range",
+                            "Expect",
+                            "Max-Forwards"}) {
         CAPTURE(name);
         CHECK(is_forbidden_trailer(name));
         auto const o = decode("5\r\nhello\r\n0\r\nA: b\r\n"s + name + ": 5\r\n\r\n");
@@ -154,7 +187,8 @@ TEST_CASE("a trailer that would change framing, routing or authentication", "[ch
 TEST_CASE("the bounds of chunked framing", "[chunked]") {
     SECTION("256 bytes of extensions, in the whole body") {
         auto const wire = [](std::size_t a, std::size_t b) {
-            return "1;" + std::string(a - 1, 'x') + "\r\nh\r\n1;" + std::string(b - 1, 'x') + "\r\ni\r\n0\r\n\r\n";
+            return "1;" + std::string(a - 1, 'x') + "\r\nh\r\n1;" + std::string(b - 1, 'x') +
+                   "\r\ni\r\n0\r\n\r\n";
         };
         CHECK(decode(wire(255, 1)).body == "hi");
         CHECK(decode(wire(128, 128)).state == chunk_state::end);
@@ -163,16 +197,20 @@ TEST_CASE("the bounds of chunked framing", "[chunked]") {
         CHECK(decode(wire(5, 6), {.max_extensions = 10}).state == chunk_state::rejected);
     }
     SECTION("the size of trailers") {
-        auto const wire = [](std::size_t size) { return "0\r\nA: " + std::string(size - 7, 'x') + "\r\n\r\n"; };
+        auto const wire = [](std::size_t size) {
+            return "0\r\nA: " + std::string(size - 7, 'x') + "\r\n\r\n";
+        };
         CHECK(decode(wire(100), {.max_trailer_size = 100}).state == chunk_state::end);
-        CHECK_THAT(decode(wire(101), {.max_trailer_size = 100}).sentence, Catch::Contains("too large"));
+        CHECK_THAT(decode(wire(101), {.max_trailer_size = 100}).sentence,
+                   Catch::Contains("too large"));
         CHECK(feed(wire(8192), 64).state == chunk_state::end);
         CHECK(feed(wire(8193), 64).state == chunk_state::rejected);
         CHECK(feed(wire(100000), 100000).state == chunk_state::rejected);
     }
     SECTION("the number of trailers") {
         std::string s = "0\r\n";
-        for (int i = 0; i < 32; ++i) s += "A: b\r\n";
+        for (int i = 0; i < 32; ++i)
+            s += "A: b\r\n";
         CHECK(feed(s + "\r\n", 7).state == chunk_state::end);
         CHECK_THAT(decode(s + "A: b\r\n\r\n").sentence, Catch::Contains("too large"));
     }

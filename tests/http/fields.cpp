@@ -1,6 +1,6 @@
-#include <relais/http/fields.hpp>
-
 #include "catch.hpp"
+
+#include <relais/http/fields.hpp>
 
 #include <stdexcept>
 #include <string>
@@ -12,13 +12,15 @@ namespace {
 
 std::string text(fields const& f) {
     std::string s;
-    for (auto const& [name, value] : f) s.append(name).append("=").append(value).append(";");
+    for (auto const& [name, value] : f)
+        s.append(name).append("=").append(value).append(";");
     return s;
 }
 
 std::vector<std::string> elements(std::string_view list) {
     std::vector<std::string> all;
-    for (auto element = next_list_element(list); !element.empty(); element = next_list_element(list))
+    for (auto element = next_list_element(list); !element.empty();
+         element = next_list_element(list))
         all.emplace_back(element);
     return all;
 }
@@ -26,7 +28,8 @@ std::vector<std::string> elements(std::string_view list) {
 std::string upper(std::string_view s) {
     std::string u(s);
     for (char& c : u)
-        if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+        if (c >= 'a' && c <= 'z')
+            c = static_cast<char>(c - 'a' + 'A');
     return u;
 }
 
@@ -55,7 +58,8 @@ TEST_CASE("every known name is found in any case, and its neighbours are not", "
             CHECK(known_field_of(other) == known_field::other);
             other[at] = static_cast<char>(name[at] ^ 0x80);
             CHECK(known_field_of(other) == known_field::other);
-            // The bit that makes letters lower-case makes a hyphen of CR, and a digit of a control byte.
+            // The bit that makes letters lower-case makes a hyphen of CR, and a digit of a control
+            // byte.
             other[at] = static_cast<char>(name[at] & ~0x20);
             bool const letter = detail::to_lower(name[at]) >= 'a';
             CHECK((known_field_of(other) == id) == letter);
@@ -75,11 +79,15 @@ TEST_CASE("a known name is the one that Beast knows", "[fields]") {
         field beast;
         known_field id;
     };
-    for (auto const& r : {row{field::host, known_field::host}, row{field::connection, known_field::connection},
-             row{field::content_length, known_field::content_length}, row{field::te, known_field::te},
-             row{field::transfer_encoding, known_field::transfer_encoding}, row{field::set_cookie, known_field::set_cookie},
-             row{field::sec_websocket_key, known_field::sec_websocket_key}, row{field::www_authenticate, known_field::www_authenticate},
-             row{field::if_modified_since, known_field::if_modified_since}, row{field::http2_settings, known_field::http2_settings}}) {
+    for (auto const& r :
+         {row{field::host, known_field::host}, row{field::connection, known_field::connection},
+          row{field::content_length, known_field::content_length}, row{field::te, known_field::te},
+          row{field::transfer_encoding, known_field::transfer_encoding},
+          row{field::set_cookie, known_field::set_cookie},
+          row{field::sec_websocket_key, known_field::sec_websocket_key},
+          row{field::www_authenticate, known_field::www_authenticate},
+          row{field::if_modified_since, known_field::if_modified_since},
+          row{field::http2_settings, known_field::http2_settings}}) {
         auto const name = boost::beast::http::to_string(r.beast);
         CHECK(known_field_of({name.data(), name.size()}) == r.id);
     }
@@ -113,10 +121,14 @@ TEST_CASE("fields keep order, repetition and case", "[fields]") {
     CHECK(f.count("none") == 0);
 
     std::string values;
-    for (auto v : f.all("SET-COOKIE")) values.append(v).append("|");
-    for (auto v : f.all("x-custom")) values.append(v).append("|");
-    for (auto v : f.all(field::host)) values.append(v).append("|");
-    for (auto v : f.all(known_field::set_cookie)) values.append(v).append("|");
+    for (auto v : f.all("SET-COOKIE"))
+        values.append(v).append("|");
+    for (auto v : f.all("x-custom"))
+        values.append(v).append("|");
+    for (auto v : f.all(field::host))
+        values.append(v).append("|");
+    for (auto v : f.all(known_field::set_cookie))
+        values.append(v).append("|");
     CHECK(values == "x=1|y=2|1|2|a|x=1|y=2|");
     CHECK(f.all("nothing").empty());
     CHECK(f.all(known_field::via).empty());
@@ -179,7 +191,8 @@ TEST_CASE("erased fields are gone for every way of asking", "[fields]") {
     CHECK(f.begin() == f.end());
 }
 
-TEST_CASE("a name that is no token and a value with a control byte are refused with a sentence", "[fields]") {
+TEST_CASE("a name that is no token and a value with a control byte are refused with a sentence",
+          "[fields]") {
     fields f;
     f.add("Kept", "as it was");
     struct row {
@@ -201,7 +214,8 @@ TEST_CASE("a name that is no token and a value with a control byte are refused w
         CHECK_THAT(sentence([&] { f.set(r.name, r.value); }), Catch::Contains(r.part));
         CHECK_THAT(sentence([&] { f.add(r.name, r.value); }), Catch::Contains(r.part));
     }
-    CHECK_THAT(sentence([&] { f.set(field::location, "/\r\nX: y"); }), Catch::Contains("'Location'"));
+    CHECK_THAT(sentence([&] { f.set(field::location, "/\r\nX: y"); }),
+               Catch::Contains("'Location'"));
     CHECK_THAT(sentence([&] { f.add(field::location, "/\n"); }), Catch::Contains("'Location'"));
     CHECK_THROWS_AS(f.set(field::unknown, "x"), std::invalid_argument);
     CHECK(text(f) == "Kept=as it was;");
@@ -223,7 +237,8 @@ TEST_CASE("what is set is copied, and an object that is cleared starts again", "
             value.assign(value.size(), '!');
         }
         for (int i = 0; i < 200; ++i)
-            CHECK(f["x-name-" + std::to_string(i)] == std::string(static_cast<std::size_t>(i), static_cast<char>('a' + i % 26)));
+            CHECK(f["x-name-" + std::to_string(i)] ==
+                  std::string(static_cast<std::size_t>(i), static_cast<char>('a' + i % 26)));
         f.add("Host", "h");
         f.clear();
         CHECK(f.empty());
@@ -235,7 +250,8 @@ TEST_CASE("what is set is copied, and an object that is cleared starts again", "
 TEST_CASE("views are not copied", "[fields]") {
     std::string const head = "Host: here";
     fields f;
-    f.append_view(std::string_view(head).substr(0, 4), std::string_view(head).substr(6), known_field::host);
+    f.append_view(std::string_view(head).substr(0, 4), std::string_view(head).substr(6),
+                  known_field::host);
     f.append_view(known_field::x_real_ip, "192.0.2.1");
     CHECK(f["Host"].data() == head.data() + 6);
     CHECK(text(f) == "Host=here;X-Real-IP=192.0.2.1;");

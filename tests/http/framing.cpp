@@ -1,6 +1,6 @@
-#include <relais/http/framing.hpp>
-
 #include "catch.hpp"
+
+#include <relais/http/framing.hpp>
 
 #include <string>
 #include <vector>
@@ -30,7 +30,8 @@ std::string post(std::string const& fields, char const* version = "1.1") {
     return "POST /x HTTP/"s + version + "\r\nHost: a\r\n" + fields + "\r\n";
 }
 
-std::string get(std::string const& target, std::string const& host = "a", char const* method = "GET") {
+std::string get(std::string const& target, std::string const& host = "a",
+                char const* method = "GET") {
     return method + " "s + target + " HTTP/1.1\r\nHost: " + host + "\r\n\r\n";
 }
 
@@ -60,18 +61,24 @@ TEST_CASE("request framing that is refused", "[framing]") {
         char const* version = "1.1";
     };
     for (auto const& r : std::vector<row>{
-             {"Content-Length, then Transfer-Encoding", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", bad},
-             {"Transfer-Encoding, then Content-Length", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", bad},
-             {"both, with a length of 0", "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", bad},
+             {"Content-Length, then Transfer-Encoding",
+              "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", bad},
+             {"Transfer-Encoding, then Content-Length",
+              "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", bad},
+             {"both, with a length of 0", "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+              bad},
              {"both, the coding unknown", "Transfer-Encoding: gzip\r\nContent-Length: 0\r\n", bad},
              {"coding: gzip", "Transfer-Encoding: gzip\r\n", unknown},
              {"coding: identity", "Transfer-Encoding: identity\r\n", unknown},
              {"coding: gzip, chunked", "Transfer-Encoding: gzip, chunked\r\n", unknown},
-             {"coding: gzip, then chunked in another line", "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", unknown},
+             {"coding: gzip, then chunked in another line",
+              "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", unknown},
              {"coding: chunked, identity", "Transfer-Encoding: chunked, identity\r\n", bad},
-             {"coding: chunked, then identity in another line", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", bad},
+             {"coding: chunked, then identity in another line",
+              "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", bad},
              {"coding: chunked, chunked", "Transfer-Encoding: chunked, chunked\r\n", bad},
-             {"coding: chunked twice", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", bad},
+             {"coding: chunked twice",
+              "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", bad},
              {"coding: ,chunked", "Transfer-Encoding: ,chunked\r\n", bad},
              {"coding: chunked,", "Transfer-Encoding: chunked,\r\n", bad},
              {"coding: quoted", "Transfer-Encoding: \"chunked\"\r\n", bad},
@@ -79,7 +86,8 @@ TEST_CASE("request framing that is refused", "[framing]") {
              {"coding: xchunked", "Transfer-Encoding: xchunked\r\n", unknown},
              {"coding: chunked with a parameter", "Transfer-Encoding: chunked;q=1\r\n", bad},
              {"coding: chunked with an empty parameter", "Transfer-Encoding: chunked ;\r\n", bad},
-             {"coding: unknown, with a quoted comma", "Transfer-Encoding: x;a=\"b,chunked\"\r\n", unknown},
+             {"coding: unknown, with a quoted comma", "Transfer-Encoding: x;a=\"b,chunked\"\r\n",
+              unknown},
              {"coding: a quote that does not end", "Transfer-Encoding: x;a=\"b, chunked\r\n", bad},
              {"coding: chunked and another word", "Transfer-Encoding: chunked x\r\n", bad},
              {"coding: an empty value", "Transfer-Encoding:\r\n", bad},
@@ -95,7 +103,8 @@ TEST_CASE("request framing that is refused", "[framing]") {
              {"length: a fraction", "Content-Length: 5.0\r\n", bad},
              {"length: 2^63", "Content-Length: 9223372036854775808\r\n", bad},
              {"length: 2^64 + 5", "Content-Length: 18446744073709551621\r\n", bad},
-             {"length: 40 digits", "Content-Length: 1000000000000000000000000000000000000005\r\n", bad},
+             {"length: 40 digits", "Content-Length: 1000000000000000000000000000000000000005\r\n",
+              bad},
              {"length: bad in HTTP/1.0", "Content-Length: 5,5\r\n", bad, "1.0"},
          }) {
         INFO(r.name);
@@ -120,9 +129,13 @@ TEST_CASE("request framing that is right", "[framing]") {
              {"a length", "Content-Length: 5\r\n", {framing_kind::length, 5}},
              {"a length of 0 is no body", "Content-Length: 0\r\n", {framing_kind::none, 0}},
              {"leading zeros", "Content-Length: 0005\r\n", {framing_kind::length, 5}},
-             {"the longest", "Content-Length: 9223372036854775807\r\n", {framing_kind::length, 9223372036854775807u}},
+             {"the longest",
+              "Content-Length: 9223372036854775807\r\n",
+              {framing_kind::length, 9223372036854775807u}},
              {"chunked", "Transfer-Encoding: chunked\r\n", {framing_kind::chunked, 0}},
-             {"chunked, in any case", "transfer-encoding: \t CHUNKed \r\n", {framing_kind::chunked, 0}},
+             {"chunked, in any case",
+              "transfer-encoding: \t CHUNKed \r\n",
+              {framing_kind::chunked, 0}},
              {"a length in HTTP/1.0", "Content-Length: 5\r\n", {framing_kind::length, 5}, "1.0"},
          }) {
         INFO(r.name);
@@ -213,7 +226,8 @@ TEST_CASE("Host", "[framing]") {
          }) {
         CAPTURE(r.host);
         request const x(get("/", r.host));
-        CHECK(word_of(x.facts.rejected.why) == word_of(r.good ? end_reason::completed : end_reason::bad_host));
+        CHECK(word_of(x.facts.rejected.why) ==
+              word_of(r.good ? end_reason::completed : end_reason::bad_host));
         CHECK(x.facts.host.host == r.name);
         CHECK(x.facts.host.port == r.port);
         if (r.good) {
@@ -239,21 +253,31 @@ TEST_CASE("the forms of a target", "[framing]") {
     auto const bad = end_reason::bad_target;
     for (auto const& r : std::vector<row>{
              {"origin", get("/a/b"), ok, target_form::origin, "a", "/a/b", "", false},
-             {"origin with a query", get("/a?b=c?d"), ok, target_form::origin, "a", "/a", "b=c?d", true},
+             {"origin with a query", get("/a?b=c?d"), ok, target_form::origin, "a", "/a", "b=c?d",
+              true},
              {"origin with an empty query", get("/?"), ok, target_form::origin, "a", "/", "", true},
-             {"origin with two slashes", get("//b/c"), ok, target_form::origin, "a", "//b/c", "", false},
+             {"origin with two slashes", get("//b/c"), ok, target_form::origin, "a", "//b/c", "",
+              false},
              {"absolute", get("http://a/b?c"), ok, target_form::absolute, "a", "/b", "c", true},
-             {"absolute: its authority replaces Host", get("HTTP://A:80/b", "a"), ok, target_form::absolute, "A:80", "/b", "", false},
-             {"absolute, https, the default port in Host", get("https://a/", "a:443"), ok, target_form::absolute, "a", "/", "", false},
-             {"absolute without a path", get("http://a"), ok, target_form::absolute, "a", "/", "", false},
-             {"absolute, a query without a path", get("http://a?b"), ok, target_form::absolute, "a", "/", "b", true},
-             {"absolute, IPv6", get("http://[::1]:81/b", "[::1]:81"), ok, target_form::absolute, "[::1]:81", "/b", "", false},
-             {"absolute without a path, OPTIONS", get("http://a", "a", "OPTIONS"), ok, target_form::absolute, "a", "*", "", false},
-             {"absolute, HTTP/1.0 without Host", "GET http://a/b HTTP/1.0\r\n\r\n", ok, target_form::absolute, "a", "/b", "", false},
+             {"absolute: its authority replaces Host", get("HTTP://A:80/b", "a"), ok,
+              target_form::absolute, "A:80", "/b", "", false},
+             {"absolute, https, the default port in Host", get("https://a/", "a:443"), ok,
+              target_form::absolute, "a", "/", "", false},
+             {"absolute without a path", get("http://a"), ok, target_form::absolute, "a", "/", "",
+              false},
+             {"absolute, a query without a path", get("http://a?b"), ok, target_form::absolute, "a",
+              "/", "b", true},
+             {"absolute, IPv6", get("http://[::1]:81/b", "[::1]:81"), ok, target_form::absolute,
+              "[::1]:81", "/b", "", false},
+             {"absolute without a path, OPTIONS", get("http://a", "a", "OPTIONS"), ok,
+              target_form::absolute, "a", "*", "", false},
+             {"absolute, HTTP/1.0 without Host", "GET http://a/b HTTP/1.0\r\n\r\n", ok,
+              target_form::absolute, "a", "/b", "", false},
              {"absolute: no Host", "GET http://a/b HTTP/1.1\r\n\r\n", end_reason::bad_host},
              {"absolute: another Host", get("http://a/", "b"), end_reason::bad_host},
              {"absolute: another port", get("http://a:81/", "a"), end_reason::bad_host},
-             {"absolute: the port of another scheme", get("https://a/", "a:80"), end_reason::bad_host},
+             {"absolute: the port of another scheme", get("https://a/", "a:80"),
+              end_reason::bad_host},
              {"absolute: an empty Host", get("http://a/", ""), end_reason::bad_host},
              {"absolute: another scheme", get("ftp://a/"), bad},
              {"absolute: no slashes", get("http:a/"), bad},
@@ -273,7 +297,8 @@ TEST_CASE("the forms of a target", "[framing]") {
         INFO(r.name);
         request const x(r.head);
         CHECK(word_of(x.facts.rejected.why) == word_of(r.why));
-        if (r.why != ok) continue;
+        if (r.why != ok)
+            continue;
         CHECK(x.facts.form == r.form);
         CHECK(x.facts.authority == r.authority);
         CHECK(x.facts.path == r.path);
@@ -297,11 +322,15 @@ TEST_CASE("CONNECT and TRACE are refused unless they are enabled", "[framing]") 
     CHECK(y.facts.host.host == "a");
     CHECK(y.facts.host.port == 443);
     CHECK_FALSE(request("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", both).facts.rejected);
-    CHECK(request("CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", both).facts.rejected.why == end_reason::bad_host);
-    CHECK(request("CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", both).facts.rejected.why == end_reason::bad_target);
-    CHECK(request("CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n", both).facts.rejected.why == end_reason::bad_target);
+    CHECK(request("CONNECT a:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", both).facts.rejected.why ==
+          end_reason::bad_host);
+    CHECK(request("CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", both).facts.rejected.why ==
+          end_reason::bad_target);
+    CHECK(request("CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n", both).facts.rejected.why ==
+          end_reason::bad_target);
     CHECK_FALSE(request(get("/", "a", "TRACE"), both).facts.rejected);
-    CHECK(request("TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", both).facts.rejected.why == end_reason::bad_request);
+    CHECK(request("TRACE / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n", both)
+              .facts.rejected.why == end_reason::bad_request);
 }
 
 TEST_CASE("keep-alive of requests", "[framing]") {
@@ -374,7 +403,8 @@ TEST_CASE("Max-Forwards counts on OPTIONS and TRACE", "[framing]") {
     CHECK(options("Max-Forwards: 99999999999999999999999\r\n").max_forwards == 4294967295u);
     CHECK(options("Max-Forwards: -1\r\n").rejected.why == end_reason::bad_request);
     CHECK(options("Max-Forwards:\r\n").rejected.why == end_reason::bad_request);
-    CHECK(options("Max-Forwards: 1\r\nMax-Forwards: 1\r\n").rejected.why == end_reason::bad_request);
+    CHECK(options("Max-Forwards: 1\r\nMax-Forwards: 1\r\n").rejected.why ==
+          end_reason::bad_request);
     CHECK_FALSE(request(post("Max-Forwards: 0\r\n")).facts.max_forwards);
     CHECK_FALSE(request(post("Max-Forwards: x\r\n")).facts.rejected);
 }
@@ -390,21 +420,43 @@ TEST_CASE("response framing", "[framing]") {
     auto const none = body_framing{};
     auto const close = body_framing{framing_kind::until_close, 0};
     for (auto const& r : std::vector<row>{
-             {"a length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", verb::get, {framing_kind::length, 5}},
+             {"a length",
+              "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+              verb::get,
+              {framing_kind::length, 5}},
              {"a length of 0", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", verb::get, none},
-             {"chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", verb::get, {framing_kind::chunked, 0}},
+             {"chunked",
+              "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n",
+              verb::get,
+              {framing_kind::chunked, 0}},
              {"neither", "HTTP/1.1 200 OK\r\n\r\n", verb::get, close, false},
-             {"neither, with keep-alive", "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n", verb::get, close, false},
+             {"neither, with keep-alive", "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n",
+              verb::get, close, false},
              {"HEAD, a length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", verb::head, none},
-             {"HEAD, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", verb::head, none},
+             {"HEAD, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", verb::head,
+              none},
              {"HEAD, neither", "HTTP/1.1 200 OK\r\n\r\n", verb::head, none},
-             {"204, a length", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", verb::get, none},
-             {"304, a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", verb::get, none},
+             {"204, a length", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", verb::get,
+              none},
+             {"304, a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", verb::get,
+              none},
              {"304, neither", "HTTP/1.1 304 Not Modified\r\n\r\n", verb::get, none},
-             {"100, a length", "HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n", verb::post, none},
-             {"close", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n", verb::get, {framing_kind::length, 5}, false},
-             {"HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n", verb::get, {framing_kind::length, 5}, false},
-             {"HTTP/1.0, keep-alive", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n", verb::get, {framing_kind::length, 5}},
+             {"100, a length", "HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n", verb::post,
+              none},
+             {"close",
+              "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n",
+              verb::get,
+              {framing_kind::length, 5},
+              false},
+             {"HTTP/1.0",
+              "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n",
+              verb::get,
+              {framing_kind::length, 5},
+              false},
+             {"HTTP/1.0, keep-alive",
+              "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n",
+              verb::get,
+              {framing_kind::length, 5}},
              {"HTTP/1.0, neither", "HTTP/1.0 200 OK\r\n\r\n", verb::get, close, false},
          }) {
         INFO(r.name);
@@ -463,27 +515,34 @@ TEST_CASE("fields that end at a hop are taken off", "[framing]") {
         request x(post(fields));
         erase_hop_by_hop(x.head, options);
         std::string s;
-        for (auto const& [name, value] : x.head) s.append(name).append(" ");
+        for (auto const& [name, value] : x.head)
+            s.append(name).append(" ");
         return s;
     };
     CHECK(left("A: 1\r\n") == "Host A ");
-    for (auto const name : {"Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "HTTP2-Settings",
-             "Proxy-Authenticate", "Proxy-Authorization", "Proxy"}) {
+    for (auto const name :
+         {"Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding",
+          "Upgrade", "HTTP2-Settings", "Proxy-Authenticate", "Proxy-Authorization", "Proxy"}) {
         CAPTURE(name);
         CHECK(left(name + ": x\r\nA: 1\r\n"s) == "Host A ");
     }
     CHECK(left("A: 1\r\nConnection: a, X-Mine\r\nx-mine: 2\r\nB: 3\r\nX-MINE: 4\r\n") == "Host B ");
     CHECK(left("Connection: a\r\nA: 1\r\nConnection: ,b,\r\nB: 3\r\n") == "Host ");
     CHECK(left("Connection: close, keep-alive\r\nClose: 1\r\n") == "Host Close ");
-    std::string const exempt = "Content-Length: 5\r\nAuthorization: x\r\nCookie: x\r\nForwarded: x\r\nX-Forwarded-For: x\r\nX-Forwarded-Anything: x\r\n"
+    std::string const exempt = "Content-Length: 5\r\nAuthorization: x\r\nCookie: x\r\nForwarded: "
+                               "x\r\nX-Forwarded-For: x\r\nX-Forwarded-Anything: x\r\n"
                                "X-Real-IP: x\r\nX-Request-Id: x\r\n";
-    CHECK(left("Connection: host, content-length, authorization, cookie, forwarded, x-forwarded-for, x-forwarded-anything, x-real-ip, "
-               "x-request-id\r\n" + exempt) ==
-        "Host Content-Length Authorization Cookie Forwarded X-Forwarded-For X-Forwarded-Anything X-Real-IP X-Request-Id ");
+    CHECK(left("Connection: host, content-length, authorization, cookie, forwarded, "
+               "x-forwarded-for, x-forwarded-anything, x-real-ip, "
+               "x-request-id\r\n" +
+               exempt) == "Host Content-Length Authorization Cookie Forwarded X-Forwarded-For "
+                          "X-Forwarded-Anything X-Real-IP X-Request-Id ");
     std::string_view const trusted[] = {"X-User"};
-    CHECK(left("Connection: x-user, a\r\nX-User: 1\r\nA: 2\r\n", {.trusted = trusted}) == "Host X-User ");
-    CHECK(left("Proxy-Authorization: 1\r\nProxy-Authenticate: 2\r\nTE: x\r\n", {.keep_proxy_authentication = true}) ==
-        "Host Proxy-Authorization Proxy-Authenticate ");
+    CHECK(left("Connection: x-user, a\r\nX-User: 1\r\nA: 2\r\n", {.trusted = trusted}) ==
+          "Host X-User ");
+    CHECK(left("Proxy-Authorization: 1\r\nProxy-Authenticate: 2\r\nTE: x\r\n",
+               {.keep_proxy_authentication = true}) ==
+          "Host Proxy-Authorization Proxy-Authenticate ");
 
     request const x(post("Connection: a, host\r\n"));
     CHECK(is_nominated(x.head, "A"));
