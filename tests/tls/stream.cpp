@@ -169,6 +169,33 @@ TEST_CASE("small reads leave the rest of a record readable", "[tls]") {
     CHECK_FALSE(b.server->ready().holds_input);
 }
 
+TEST_CASE("whatever is read at a time, nothing is lost and nobody waits for what is there",
+          "[tls]") {
+    tls_context const server(server_options(), true);
+    tls_client_context const client(client_options());
+    auto b = make(server, client, "a.example", {}, {.capacity = 1 << 20});
+    REQUIRE(shake(b));
+    std::string const text = pattern(900000);
+    auto const most = GENERATE(std::size_t{100}, std::size_t{16384}, std::size_t{52000},
+                               std::size_t{100000}, std::size_t{262144}, std::size_t{2000000});
+    auto const brought =
+        GENERATE(std::size_t{3000}, std::size_t{16500}, std::numeric_limits<std::size_t>::max());
+    b.server_wire->set_read_at_most(brought);
+    std::string_view rest = text;
+    while (!rest.empty())
+        rest.remove_prefix(b.client->try_write(rest).count);
+    std::string got;
+    for (std::size_t i = 0; i < 20000 && got.size() < text.size(); ++i) {
+        REQUIRE((b.server->ready().readable || b.server->ready().holds_input));
+        std::string const part = read(*b.server, most);
+        if (part != "(would block)")
+            got += part;
+    }
+    CHECK((got == text));
+    CHECK(read(*b.server, most) == "(would block)");
+    CHECK_FALSE(b.server->ready().holds_input);
+}
+
 TEST_CASE("records are gathered into one write below, and small pieces into one record", "[tls]") {
     tls_context const server(server_options(), true);
     tls_client_context const client(client_options());
@@ -643,6 +670,25 @@ TEST_CASE("answers to key updates are sent, and a flood of them stops the readin
         CHECK(b.server->held() <
               tls_stream::owed_limit + 20 * 1024); // and what one read of the wire asked for
         CHECK(b.client_wire->written() > 50000);
+    }
+    SECTION("a burst that was broken off is gone on with") {
+        b.client_wire->set_capacity(1 << 20);
+        std::string sent = pattern(40000);
+        b.client->try_write(sent);
+        for (int i = 0; i < 1000; ++i) {
+            SSL_key_update(b.client->native(), SSL_KEY_UPDATE_REQUESTED);
+            b.client->try_write("x");
+            sent += 'x';
+        }
+        std::string got;
+        for (int i = 0; i < 3000 && got.size() < sent.size(); ++i) {
+            REQUIRE((b.server->ready().readable || b.server->ready().holds_input));
+            std::string const part = read(*b.server);
+            if (part != "(would block)")
+                got += part;
+            read(*b.client);
+        }
+        CHECK((got == sent));
     }
     SECTION("while something was written that waits, reading goes on up to a bound") {
         b.server_wire->set_capacity(100);

@@ -118,6 +118,7 @@ private:
     bool send_gathered(detail::tls_scratch& scratch);
     io_state flush_held();
     bool clear_to_read(io_state& state);
+    std::size_t take_input(char* data, std::size_t size);
     bool put(std::span<std::byte const> plain);
 
     std::unique_ptr<stream> below_;
@@ -125,6 +126,8 @@ private:
     detail::tls_scratch* scratch_ = nullptr; // within a call
     std::vector<std::byte> held_;            // ciphertext that the stream below would not take
     std::size_t held_begin_ = 0;
+    std::vector<std::byte> input_; // ciphertext that was read and not used up
+    std::size_t input_begin_ = 0;
     std::size_t owed_ = 0; // how much of it reading produced
     std::uint32_t write_now_ = write_limit;
     unsigned long error_ = 0; // OpenSSL's

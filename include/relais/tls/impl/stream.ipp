@@ -24,8 +24,19 @@ struct tls_scratch {
         tls_stream::write_limit + tls_stream::write_limit / record * 64 + 32 * 1024;
 
     std::size_t gathered = 0; // bytes of `out`
-    std::byte out[size];      // records on their way down
-    std::byte joined[record]; // small pieces that make one record
+    std::size_t room = 0;     // plaintext that the caller of a read still takes
+    std::size_t begin = 0;    // of what is left in `in`
+    std::size_t end = 0;
+    bool filled = false;                   // the last read below brought all that was asked for
+    bool stopped = false;                  // reading was broken off although there may be more
+    std::byte in[tls_stream::write_limit]; // records on their way up, where there are many
+    std::byte out[size];                   // records on their way down
+    std::byte joined[record];              // small pieces that make one record
+
+    void begin_call() noexcept {
+        gathered = room = begin = end = 0;
+        filled = stopped = false;
+    }
 
     std::unique_ptr<tls_scratch> next; // unused ones
 
@@ -45,7 +56,7 @@ public:
         } else {
             own_.reset(new tls_scratch); // not make_unique, which would clear it
         }
-        own_->gathered = 0;
+        own_->begin_call();
         to_ = own_.get();
     }
     tls_scratch_lease(tls_scratch_lease const&) = delete;
@@ -75,10 +86,15 @@ struct tls_stream::bio {
     static int read(BIO* b, char* data, std::size_t size, std::size_t* count) {
         auto& self = *static_cast<tls_stream*>(BIO_get_data(b));
         BIO_clear_retry_flags(b);
-        if (self.open_ && self.scratch_->gathered > owed_limit) { // each byte read costs one
+        auto& scratch = *self.scratch_;
+        if (self.open_ && scratch.gathered > owed_limit) { // what is read now produces too much
+            scratch.stopped = true;
             BIO_set_retry_read(b);
             return 0;
         }
+        *count = self.take_input(data, size);
+        if (*count != 0)
+            return 1;
         io_result const got = self.below_->try_read({reinterpret_cast<std::byte*>(data), size});
         if (got.state == io_state::ok) {
             if (!self.first_byte_) {
@@ -89,6 +105,7 @@ struct tls_stream::bio {
                     return 0;
                 }
             }
+            scratch.filled = got.count == size;
             *count = got.count;
             return 1;
         }
@@ -307,6 +324,41 @@ RELAIS_DECL io_state tls_stream::try_handshake() {
     return state;
 }
 
+// OpenSSL's buffer has room for one record. A large amount comes through a buffer of the thread, with fewer calls of
+// the system; what is not used up, because reading was broken off, is kept.
+RELAIS_DECL std::size_t tls_stream::take_input(char* data, std::size_t size) {
+    auto const take = [&](std::byte const* from, std::size_t there) {
+        std::size_t const n = std::min(size, there);
+        std::memcpy(data, from, n);
+        return n;
+    };
+    if (!input_.empty()) {
+        std::size_t const n = take(input_.data() + input_begin_, input_.size() - input_begin_);
+        input_begin_ += n;
+        if (input_begin_ == input_.size()) {
+            std::vector<std::byte>().swap(input_);
+            input_begin_ = 0;
+        }
+        return n;
+    }
+    auto& scratch = *scratch_;
+    if (scratch.begin == scratch.end) {
+        // No more than the caller has room for, the part of a record that OpenSSL holds included.
+        constexpr std::size_t part = detail::tls_scratch::record + 1024;
+        if (!scratch.filled || scratch.room < 3 * part)
+            return 0;
+        io_result const got = below_->try_read(
+            std::span(scratch.in).first(std::min(scratch.room - part, sizeof scratch.in)));
+        if (got.state != io_state::ok)
+            return 0; // it is the same when it is asked again
+        scratch.begin = 0;
+        scratch.end = got.count;
+    }
+    std::size_t const n = take(scratch.in + scratch.begin, scratch.end - scratch.begin);
+    scratch.begin += n;
+    return n;
+}
+
 RELAIS_DECL io_result tls_stream::try_read(std::span<std::byte> to) {
     if (!open_) {
         io_state const state = try_handshake();
@@ -338,6 +390,7 @@ RELAIS_DECL io_result tls_stream::try_read(std::span<std::byte> to) {
         ERR_clear_error();
     for (;;) {
         std::size_t count = 0;
+        scratch.room = to.size() - got;
         int const done = SSL_read_ex(ssl, to.data() + got, to.size() - got, &count);
         if (done != 1) {
             state = fail(done);
@@ -345,11 +398,16 @@ RELAIS_DECL io_result tls_stream::try_read(std::span<std::byte> to) {
         }
         got += count;
         state = io_state::ok;
-        if (got == to.size() || (!gate_->readable && SSL_has_pending(ssl) == 0))
+        bool const more =
+            SSL_has_pending(ssl) != 0 || scratch.begin != scratch.end || !input_.empty();
+        if (got == to.size() || (!more && !gate_->readable))
             break;
     }
+    if (scratch.begin != scratch.end)
+        input_.insert(input_.end(), scratch.in + scratch.begin, scratch.in + scratch.end);
     // A record that is there in part is no reason to come again: only more bytes are.
-    gate_->holds_input = state == io_state::ok && SSL_has_pending(ssl) != 0;
+    bool const usable = state == io_state::ok || scratch.stopped;
+    gate_->holds_input = usable && (SSL_has_pending(ssl) != 0 || !input_.empty());
 
     if (scratch.gathered != 0) {
         if (held_by_choice_)
