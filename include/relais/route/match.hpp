@@ -179,7 +179,8 @@ public:
     std::vector<matcher> const& rules() const noexcept { return rules_; }
 
     /// Decides.
-    /// \param path as `request::path()` gives it. \param host in lower case, without a port; empty: none.
+    /// \param path as `request::path()` gives it. \param host in lower case, without a port and brackets;
+    /// empty: none.
     route_match find(std::string_view path, std::string_view host, verb method) const;
 
     /// The methods that are allowed where one is not, as the Allow field lists them (RFC 9110, section 10.2.1).

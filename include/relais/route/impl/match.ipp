@@ -39,19 +39,22 @@ inline std::string why_no_host(std::string_view host) {
     auto name = host;
     if (name.starts_with("*."))
         name.remove_prefix(2);
-    bool const bracketed = name.size() > 2 && name.front() == '[' && name.back() == ']';
+    bool const ipv6 = std::count(host.begin(), host.end(), ':') > 1 &&
+                      host.find_first_not_of("0123456789abcdef:.") == host.npos;
+    if (ipv6)
+        return {};
     if (name.empty() || name.front() == '.')
         return "write a name or \"*.\" and a name";
     if (name.find('*') != name.npos)
         return "a wildcard is the first label: \"*.example.com\"";
-    if (!bracketed && name.find(':') != name.npos)
+    if (name.find(':') != name.npos)
         return "write it without the port";
     if (name.find('/') != name.npos)
         return "write the name alone, without a scheme or a path";
     for (char const c : name)
         if (static_cast<unsigned char>(c) >= 0x80)
             return "write it as it is sent, in its \"xn--\" form";
-    if (!bracketed && !all_are(octet_host, name))
+    if (!all_are(octet_host, name))
         return "it has a character that no host has";
     return {};
 }
@@ -104,6 +107,9 @@ RELAIS_DECL void matcher::add_host(std::string_view name) {
         lower += detail::to_lower(c);
     if (lower.size() > 1 && lower.back() == '.' && lower != "*.")
         lower.pop_back();
+    // As the host of a request: an IPv6 address without its brackets.
+    if (lower.size() > 2 && lower.front() == '[' && lower.back() == ']')
+        lower = lower.substr(1, lower.size() - 2);
     if (std::find(hosts_.begin(), hosts_.end(), lower) == hosts_.end())
         hosts_.push_back(std::move(lower));
 }
