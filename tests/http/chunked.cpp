@@ -58,7 +58,7 @@ outcome feed(std::string const& wire, std::size_t piece, chunk_limits const& lim
 // Whole, and cut in every way: it must not matter.
 outcome decode(std::string const& wire, chunk_limits const& limits = {}) {
     auto const o = feed(wire, wire.size(), limits);
-    for (std::size_t const piece : {1, 2, 3, 5, 8, 21})
+    for (std::size_t const piece : {1u, 2u, 3u, 5u, 8u, 21u})
         if (piece < wire.size())
             CHECK(feed(wire, piece, limits) == o);
     return o;

@@ -153,6 +153,38 @@ TEST_CASE("set replaces the first where it stands and takes the others off", "[f
     CHECK(f.size() == 4);
 }
 
+TEST_CASE("what is there more than once is known", "[fields]") {
+    fields f;
+    auto const twice = [&f](known_field id) { return f.repeated().contains(id); };
+    f.add("Via", "1");
+    f.add("Host", "a");
+    CHECK_FALSE(twice(known_field::via));
+    f.add("via", "2");
+    f.add("X", "1");
+    f.add("X", "2");
+    CHECK(twice(known_field::via));
+    CHECK_FALSE(twice(known_field::host));
+    CHECK_FALSE(twice(known_field::other));
+    f.set("Via", "3");
+    CHECK_FALSE(twice(known_field::via));
+    f.add("Via", "4");
+    f.add("Via", "5");
+    f.erase_if([](fields::entry const& e) { return e.value == "3"; });
+    CHECK(twice(known_field::via));
+    f.erase_if([](fields::entry const& e) { return e.value == "4"; });
+    CHECK_FALSE(twice(known_field::via));
+    f.add("Via", "6");
+    CHECK(twice(known_field::via));
+    f.erase("Via");
+    CHECK_FALSE(twice(known_field::via));
+    f.add("Via", "7");
+    CHECK_FALSE(twice(known_field::via));
+    f.add("Via", "8");
+    f.clear();
+    f.add("Via", "9");
+    CHECK_FALSE(twice(known_field::via));
+}
+
 TEST_CASE("erased fields are gone for every way of asking", "[fields]") {
     fields f;
     f.add("Connection", "close");

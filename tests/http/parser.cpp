@@ -77,7 +77,7 @@ outcome pieces(std::string_view bytes, std::size_t size, bool moving,
 template <class Line>
 outcome parse(std::string const& bytes, head_limits const& limits = {}) {
     auto const o = whole<Line>(bytes, limits);
-    for (std::size_t const size : {1, 2, 3, 7, 16, 17, 33})
+    for (std::size_t const size : {1u, 2u, 3u, 7u, 16u, 17u, 33u})
         if (size < bytes.size()) {
             CHECK(pieces<Line>(bytes, size, false, limits) == o);
             if (bytes.size() < 2000)

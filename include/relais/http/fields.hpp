@@ -107,6 +107,15 @@ public:
     }
     constexpr bool empty() const noexcept { return bits_ == 0; }
 
+    friend constexpr known_fields operator&(known_fields a, known_fields b) noexcept {
+        a.bits_ &= b.bits_;
+        return a;
+    }
+    friend constexpr known_fields operator|(known_fields a, known_fields b) noexcept {
+        a.bits_ |= b.bits_;
+        return a;
+    }
+
 private:
     // `other` is no member of any set.
     static constexpr std::uint64_t bit(known_field id) noexcept {
@@ -205,7 +214,7 @@ public:
     template <class Condition>
     std::size_t erase_if(Condition condition) {
         std::size_t erased = 0;
-        known_fields left;
+        known_fields left, again;
         for (entry& e : entries_) {
             if (e.name.empty())
                 continue;
@@ -213,10 +222,12 @@ public:
                 e = entry{};
                 ++erased;
             } else {
+                again = again | (left & known_fields(e.id));
                 left.insert(e.id);
             }
         }
         present_ = left;
+        repeated_ = again;
         size_ -= erased;
         return erased;
     }
@@ -239,7 +250,9 @@ public:
     void append_view(std::string_view name, std::string_view value, known_field id) {
         RELAIS_ASSERT(!name.empty() && id == known_field_of(name));
         entries_.push_back({{name, value}, id});
-        present_.insert(id);
+        known_fields const one(id);
+        repeated_ = repeated_ | (present_ & one);
+        present_ = present_ | one;
         ++size_;
     }
     /// Appends a known field in its usual spelling.
@@ -255,6 +268,9 @@ public:
 
     /// Which known fields are there: one test says that none of a set is.
     known_fields present() const noexcept { return present_; }
+
+    /// Which known fields are there more than once.
+    known_fields repeated() const noexcept { return repeated_; }
 
     /// All entries, the erased ones too.
     std::span<entry const> entries() const noexcept { return entries_; }
@@ -283,7 +299,9 @@ private:
 
     std::vector<entry> entries_;
     known_fields present_;
+    known_fields repeated_;
     std::size_t size_ = 0;
+    bool stored_ = false; // something is in the arena
     std::array<std::byte, 512> inline_arena_;
     std::pmr::monotonic_buffer_resource arena_;
 };

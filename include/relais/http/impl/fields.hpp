@@ -128,39 +128,43 @@ inline known_field known_of_size(char const* p) noexcept {
     return known_of_size<Size>(p, std::make_index_sequence<known_field_count>());
 }
 
+// For the parser, which asks for each field of each head.
+[[gnu::always_inline]] inline known_field lookup_known_field(std::string_view name) noexcept {
+    switch (name.size()) {
+    case 2: return known_of_size<2>(name.data());
+    case 3: return known_of_size<3>(name.data());
+    case 4: return known_of_size<4>(name.data());
+    case 5: return known_of_size<5>(name.data());
+    case 6: return known_of_size<6>(name.data());
+    case 7: return known_of_size<7>(name.data());
+    case 8: return known_of_size<8>(name.data());
+    case 9: return known_of_size<9>(name.data());
+    case 10: return known_of_size<10>(name.data());
+    case 11: return known_of_size<11>(name.data());
+    case 12: return known_of_size<12>(name.data());
+    case 13: return known_of_size<13>(name.data());
+    case 14: return known_of_size<14>(name.data());
+    case 15: return known_of_size<15>(name.data());
+    case 16: return known_of_size<16>(name.data());
+    case 17: return known_of_size<17>(name.data());
+    case 18: return known_of_size<18>(name.data());
+    case 19: return known_of_size<19>(name.data());
+    case 20: return known_of_size<20>(name.data());
+    case 21: return known_of_size<21>(name.data());
+    case 22: return known_of_size<22>(name.data());
+    case 24: return known_of_size<24>(name.data());
+    default: return known_field::other;
+    }
+}
+
 } // namespace detail
 
 inline std::string_view name_of(known_field id) noexcept {
     return detail::known_field_names[static_cast<std::size_t>(id)];
 }
 
-// Inline: it runs for each field of each head.
 inline known_field known_field_of(std::string_view name) noexcept {
-    switch (name.size()) {
-    case 2: return detail::known_of_size<2>(name.data());
-    case 3: return detail::known_of_size<3>(name.data());
-    case 4: return detail::known_of_size<4>(name.data());
-    case 5: return detail::known_of_size<5>(name.data());
-    case 6: return detail::known_of_size<6>(name.data());
-    case 7: return detail::known_of_size<7>(name.data());
-    case 8: return detail::known_of_size<8>(name.data());
-    case 9: return detail::known_of_size<9>(name.data());
-    case 10: return detail::known_of_size<10>(name.data());
-    case 11: return detail::known_of_size<11>(name.data());
-    case 12: return detail::known_of_size<12>(name.data());
-    case 13: return detail::known_of_size<13>(name.data());
-    case 14: return detail::known_of_size<14>(name.data());
-    case 15: return detail::known_of_size<15>(name.data());
-    case 16: return detail::known_of_size<16>(name.data());
-    case 17: return detail::known_of_size<17>(name.data());
-    case 18: return detail::known_of_size<18>(name.data());
-    case 19: return detail::known_of_size<19>(name.data());
-    case 20: return detail::known_of_size<20>(name.data());
-    case 21: return detail::known_of_size<21>(name.data());
-    case 22: return detail::known_of_size<22>(name.data());
-    case 24: return detail::known_of_size<24>(name.data());
-    default: return known_field::other;
-    }
+    return detail::lookup_known_field(name);
 }
 
 inline bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept {

@@ -159,6 +159,7 @@ RELAIS_DECL bool fields::has_token(known_field id, std::string_view token) const
 RELAIS_DECL std::string_view fields::store(std::string_view bytes) {
     if (bytes.empty())
         return {};
+    stored_ = true;
     auto* copy = static_cast<char*>(arena_.allocate(bytes.size(), 1));
     std::memcpy(copy, bytes.data(), bytes.size());
     return {copy, bytes.size()};
@@ -175,6 +176,7 @@ RELAIS_DECL std::size_t fields::erase(std::string_view name, known_field id,
         ++erased;
     }
     size_ -= erased;
+    repeated_.erase(id);
     if (but == nullptr)
         present_.erase(id);
     return erased;
@@ -236,9 +238,11 @@ RELAIS_DECL std::size_t fields::erase(known_field id) noexcept {
 
 RELAIS_DECL void fields::clear() noexcept {
     entries_.clear();
-    present_ = {};
+    present_ = repeated_ = {};
     size_ = 0;
-    arena_.release();
+    if (stored_)
+        arena_.release();
+    stored_ = false;
 }
 
 RELAIS_DECL void fields::rebase(char const* from, std::size_t size, char const* to) noexcept {

@@ -147,7 +147,7 @@ inline framing_result framing_of(fields const& head, unsigned version) noexcept 
         return fail(end_reason::bad_request, "Transfer-Encoding is not chunked, once and last");
     }
     if (length) {
-        if (head.count(known_field::content_length) != 1)
+        if (head.repeated().contains(known_field::content_length))
             return fail(end_reason::bad_request, "more than one Content-Length");
         auto const value = parse_content_length(head[known_field::content_length]);
         if (!value)
@@ -161,6 +161,10 @@ inline framing_result framing_of(fields const& head, unsigned version) noexcept 
 inline bool keeps_alive(fields const& head, unsigned version) noexcept {
     if (!head.contains(known_field::connection))
         return version >= 11;
+    // What browsers and gateways send.
+    if (!head.repeated().contains(known_field::connection) &&
+        equal_ignoring_case(head[known_field::connection], "keep-alive"))
+        return true;
     if (head.has_token(known_field::connection, "close"))
         return false;
     return version >= 11 || head.has_token(known_field::connection, "keep-alive");
@@ -201,10 +205,15 @@ RELAIS_DECL std::optional<authority_parts> parse_authority(std::string_view text
         if (!detail::is_ipv6(parts.host))
             return std::nullopt;
     } else {
-        auto const end = std::min(text.find(':'), text.size());
+        std::size_t end = 0;
+        while (end < text.size() && detail::is(detail::octet_host, text[end]))
+            ++end;
+        bool const plain = end != 0 && (end == text.size() || text[end] == ':');
+        if (!plain)
+            end = std::min(text.find(':'), text.size());
         parts.host = text.substr(0, end);
         port = text.substr(end);
-        if (!detail::is_reg_name(parts.host))
+        if (!plain && !detail::is_reg_name(parts.host))
             return std::nullopt;
     }
     if (port.empty())
@@ -344,7 +353,7 @@ private:
                 return fail(end_reason::bad_host, "there is no Host", true);
             return true;
         }
-        if (head.count(known_field::host) != 1)
+        if (head.repeated().contains(known_field::host))
             return fail(end_reason::bad_host, "more than one Host", true);
         auto const value = head[known_field::host];
         auto const parts = parse_authority(value);
@@ -374,7 +383,7 @@ private:
         if (!head.contains(known_field::max_forwards))
             return true;
         auto const value = head[known_field::max_forwards];
-        if (head.count(known_field::max_forwards) != 1 || value.empty() ||
+        if (head.repeated().contains(known_field::max_forwards) || value.empty() ||
             !all_are(octet_digit, value))
             return fail(end_reason::bad_request, "Max-Forwards is not a number", false);
         std::uint64_t n = 0;
@@ -388,7 +397,7 @@ private:
     bool expectation() noexcept {
         if (!head.contains(known_field::expect))
             return true;
-        if (head.count(known_field::expect) != 1 ||
+        if (head.repeated().contains(known_field::expect) ||
             !equal_ignoring_case(head[known_field::expect], "100-continue"))
             return fail(end_reason::expectation_failed, "an expectation other than 100-continue",
                         false);

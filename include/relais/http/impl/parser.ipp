@@ -36,9 +36,14 @@ inline char const* find_control(char const* p, char const* end,
         auto const del = _mm_cmpeq_epi8(v, _mm_set1_epi8('\x7f'));
         return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(low, del)));
     };
-    for (; end - p >= 16; p += 16)
-        if (auto const hits = hits_at(p); hits != 0)
-            return p + trailing_zeros(hits);
+    if (end - p >= 16) {
+        auto const* const last = end - 16;
+        do {
+            if (auto const hits = hits_at(p); hits != 0)
+                return p + trailing_zeros(hits);
+            p += 16;
+        } while (p <= last);
+    }
     if (end - begin >= 16) {
         auto const hits = hits_at(end - 16) >> (16 - (end - p));
         return hits != 0 ? p + trailing_zeros(hits) : end;
@@ -58,28 +63,35 @@ inline char const* find_value_end(char const* p, char const* end, char const* be
     }
 }
 
-// Where a name ends, if it is at most 15 letters, digits and hyphens as nearly every one is; else a
-// place before its end. At least 16 bytes can be read.
-inline char const* skip_plain_name(char const* p) noexcept {
+// The length of a name of at most 15 letters, digits and hyphens, as nearly every one is, and which
+// field it is; 0 where it has to be looked at byte by byte. At least 16 bytes can be read.
+[[gnu::always_inline]] inline std::size_t short_name([[maybe_unused]] char const* p,
+                                                     [[maybe_unused]] known_field& id) noexcept {
 #if defined(__SSE2__)
     auto const v = _mm_loadu_si128(reinterpret_cast<__m128i const*>(p));
+    auto const bits = [](__m128i x) { return static_cast<unsigned>(_mm_movemask_epi8(x)); };
+    auto const colons = bits(_mm_cmpeq_epi8(v, _mm_set1_epi8(':')));
+    if (colons == 0)
+        return 0;
+    auto const size = trailing_zeros(colons);
+    id = lookup_known_field({p, size});
+    if (id != known_field::other)
+        return size;
     auto const at_most = [](__m128i x, char most) {
         return _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(most)), x);
     };
-    auto const letters =
-        at_most(_mm_sub_epi8(_mm_or_si128(v, _mm_set1_epi8(0x20)), _mm_set1_epi8('a')), 25);
+    auto const lower = _mm_or_si128(v, _mm_set1_epi8(0x20));
+    auto const letters = at_most(_mm_sub_epi8(lower, _mm_set1_epi8('a')), 25);
     auto const digits = at_most(_mm_sub_epi8(v, _mm_set1_epi8('0')), 9);
-    auto const plain =
-        _mm_or_si128(_mm_or_si128(letters, digits), _mm_cmpeq_epi8(v, _mm_set1_epi8('-')));
-    return p + trailing_zeros(~static_cast<unsigned>(_mm_movemask_epi8(plain)));
+    auto const hyphens = _mm_cmpeq_epi8(v, _mm_set1_epi8('-'));
+    auto const plain = bits(_mm_or_si128(_mm_or_si128(letters, digits), hyphens));
+    return (~plain & ((1u << size) - 1)) == 0 ? size : 0;
 #else
-    return p;
+    return 0;
 #endif
 }
 
 inline verb verb_of(std::string_view method) noexcept {
-    if (method == "GET")
-        return verb::get;
     if (method == "POST")
         return verb::post;
     return boost::beast::http::string_to_verb({method.data(), method.size()});
@@ -96,6 +108,7 @@ struct head_parser::pass {
     bool full;       // the head may not be longer than this
     bool response;
     char const* line = base;
+    std::size_t count = self.lines_; // field lines so far
     parse_result result{};
 
     // Each step says whether to go on; where not, result is what came of it.
@@ -177,12 +190,18 @@ struct head_parser::pass {
                 return fail(p, "more than one empty line before the request line");
         }
         auto const* method = p;
-        while (p != end && detail::is(detail::octet_token, *p))
-            ++p;
-        if (p == end)
-            return wait();
-        if (p == method || *p != ' ')
-            return fail(p, "the method is no token");
+        if (end - p >= 4 && std::memcmp(p, "GET ", 4) == 0) {
+            out.method = verb::get;
+            p += 3;
+        } else {
+            while (p != end && detail::is(detail::octet_token, *p))
+                ++p;
+            if (p == end)
+                return wait();
+            if (p == method || *p != ' ')
+                return fail(p, "the method is no token");
+            out.method = detail::verb_of({method, static_cast<std::size_t>(p - method)});
+        }
         out.method_text = {method, static_cast<std::size_t>(p - method)};
         auto const* target = ++p;
         p = detail::find_control<' '>(p, end, base);
@@ -204,7 +223,6 @@ struct head_parser::pass {
             return fail(p, "something follows the HTTP version in the request line");
         if (!line_end(p))
             return false;
-        out.method = detail::verb_of(out.method_text);
         return true;
     }
 
@@ -232,19 +250,19 @@ struct head_parser::pass {
         auto const& limits = self.limits_;
         for (;;) {
             auto const* const name = p;
-            auto const* name_end = p;
+            auto id = known_field::other;
             bool underscore = false;
-            // A short name, a colon, one space and a value: as nearly always.
-            if (last - p >= 32 && (p = detail::skip_plain_name(p), *p == ':') && p != name &&
-                p[1] == ' ' && p[2] > ' ') [[likely]] {
-                name_end = p;
-                p += 2;
+            std::size_t size = last - p >= 18 ? detail::short_name(p, id) : 0;
+            // One space and a value, as nearly always: 18 bytes reach to its first one.
+            if (size != 0 && name[size + 1] == ' ' && name[size + 2] > ' ') [[likely]] {
+                p += size + 2;
             } else {
-                while (p != last && detail::is(detail::octet_token, *p))
-                    underscore |= *p++ == '_';
+                for (; p != last && detail::is(detail::octet_token, *p); ++p)
+                    underscore |= *p == '_';
                 if (p == last || *p != ':' || p == name)
                     return other_line(p);
-                name_end = p;
+                size = static_cast<std::size_t>(p - name);
+                id = known_field_of({name, size});
                 for (++p; p != last && detail::is_blank(*p);)
                     ++p;
             }
@@ -257,11 +275,11 @@ struct head_parser::pass {
                     return nullptr;
             }
             auto const* value_end = p;
-            while (value_end != value && static_cast<unsigned char>(value_end[-1]) <= ' ')
+            while (static_cast<unsigned char>(value_end[-1]) <= ' ' && value_end != value)
                 --value_end;
             p += 2;
             line = p;
-            if (++self.lines_ > limits.max_fields) {
+            if (++count > limits.max_fields) {
                 fail(p - 2,
                      response ? end_reason::response_head_too_large : end_reason::head_too_large,
                      "there are too many fields");
@@ -273,9 +291,8 @@ struct head_parser::pass {
                 fail(p - 2, "the name of a field has an underscore");
                 return nullptr;
             }
-            std::string_view const n(name, static_cast<std::size_t>(name_end - name));
-            into.append_view(n, {value, static_cast<std::size_t>(value_end - value)},
-                             known_field_of(n));
+            into.append_view({name, size}, {value, static_cast<std::size_t>(value_end - value)},
+                             id);
         }
     }
 
@@ -329,7 +346,9 @@ parse_result head_parser::run(std::string_view bytes, Line& first, fields& into)
             return it.result;
         started_ = true;
     }
-    if (p = it.lines(p); p != nullptr) {
+    p = it.lines(p);
+    lines_ = it.count;
+    if (p != nullptr) {
         it.result.state = parse_state::complete;
         it.result.size = static_cast<std::size_t>(p - it.base);
     }
