@@ -110,8 +110,10 @@ public:
         return state_ == state::ended || (kind_ == framing_kind::length && left_ == 0);
     }
 
-    /// Whether bytes are there without asking the stream.
-    bool holds_bytes() const noexcept { return !came_.empty(); }
+    /// Whether every byte of the message has come, read or not.
+    bool has_come() const noexcept {
+        return complete() || (kind_ == framing_kind::length && left_ <= came_.size());
+    }
 
     /// What was read beyond the end of the message.
     std::string_view excess() const noexcept { return excess_.empty() ? came_ : std::string_view(excess_); }

@@ -136,10 +136,18 @@ public:
     /// For terminals: the upload that runs in the scope.
     void set_upload(detail::upload* running) noexcept { upload_ = running; }
 
-    /// To be called by a terminal when it begins to answer: drops an earlier answer of this exchange, and finds
-    /// calls of `next` that are programming errors.
-    /// \throws stage_misuse
-    void begin_answer();
+    /// For terminals that wait for something: lives while they answer. An earlier answer of this exchange is dropped.
+    class answering {
+    public:
+        /// \throws stage_misuse when another call of `next` is still at it.
+        explicit answering(exchange& x);
+        answering(answering const&) = delete;
+        answering& operator=(answering const&) = delete;
+        ~answering() { x_.answering_ = false; }
+
+    private:
+        exchange& x_;
+    };
 
     /// To be called by `next`, with what tells one `next` from another.
     void note_next(void const* chain, void const* entry);

@@ -55,13 +55,14 @@ RELAIS_DECL void exchange::note_next(void const* chain, void const* entry) {
     nexts_called_ |= bit;
 }
 
-RELAIS_DECL void exchange::begin_answer() {
-    if (answering_)
+RELAIS_DECL exchange::answering::answering(exchange& x) : x_(x) {
+    if (x.answering_)
         throw stage_misuse("next was called twice at once for one exchange: await the first call");
-    if (response.status() != 0)
-        response.reset();
-    responded_ = false;
-    reason_ = end_reason::completed;
+    if (x.response.status() != 0)
+        x.response.reset();
+    x.answering_ = true;
+    x.responded_ = false;
+    x.reason_ = end_reason::completed;
 }
 
 RELAIS_DECL void exchange::compact() {

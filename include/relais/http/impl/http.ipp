@@ -39,6 +39,7 @@ RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next nex
             co_return;
         if (head == session::head_step::complete) {
             std::exception_ptr thrown;
+            co_await boost::asio::this_coro::throw_if_cancelled(true);
             s.enter_stages();
             try {
                 co_await next(s.current());
@@ -47,8 +48,7 @@ RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next nex
             }
             s.leave_stages(thrown);
         }
-        if (s.gone())
-            co_await boost::asio::this_coro::throw_if_cancelled(false);
+        co_await boost::asio::this_coro::throw_if_cancelled(false); // what follows ends in order
         auto sent = s.start_response();
         if (sent == session::send_step::part)
             sent = co_await s.finish_response();

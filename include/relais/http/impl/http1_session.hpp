@@ -76,7 +76,6 @@ public:
 
     /// Closes so that the client reads the answer and not a reset.
     awaitable<> linger();
-    bool gone() const noexcept { return gone_; }
     bool lingers() const noexcept { return linger_; }
 
     awaitable<> send_interim(exchange& x, unsigned status, fields const& with) override;

@@ -196,12 +196,12 @@ RELAIS_DECL void http1_session::client_hung_up() {
     if (!x_ || gone_)
         return;
     auto& b = x_->request.body;
-    if (!b.complete()) { // whoever reads the body finds the end; a broken connection is told at once
+    if (!b.framed_.has_come()) { // whoever reads the body finds the end; a broken connection is told at once
         if (peer().ready().broken)
             client_is_gone();
         return;
     }
-    if (!b.framed_.excess().empty())
+    if (b.framed_.complete() && !b.framed_.excess().empty())
         return;
     while (ahead_.size() < head_buffer::usual) {
         std::array<std::byte, 2048> some;
@@ -401,7 +401,9 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_body(body& f
                 if (!flushed)
                     co_return send_step::failed;
             }
-            auto why = co_await from.waits_on()->readable(from.wait_limit());
+            auto why = wait_result::cancelled;
+            if (!gone_)
+                why = co_await from.waits_on()->readable(from.wait_limit());
             burst_bytes = burst_reads = 0;
             if (why == wait_result::ready)
                 continue;
@@ -518,7 +520,9 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_raw(body& fr
         }
         burst = 0;
         wait_result why;
-        if (pipe.held > 0)
+        if (gone_)
+            why = wait_result::cancelled;
+        else if (pipe.held > 0)
             why = co_await peer().writable(options_.write_timeout);
         else
             why = co_await source.from->readable(from.wait_limit());

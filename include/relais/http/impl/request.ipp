@@ -112,6 +112,8 @@ RELAIS_DECL io_result request_body::try_read(std::span<std::byte> to) {
     started_ = true;
     auto got = outer_ ? outer_->try_read(to) : framed_.try_read(to);
     received_ += got.count;
+    if (got.count)
+        awaits_continue_ = false; // it did not wait
     if (got.state == io_state::ok && keeping_) {
         if (got.count > keep_limit_ - kept_.size()) {
             keeping_ = false;

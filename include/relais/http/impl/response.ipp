@@ -31,12 +31,11 @@ public:
         return rest_ ? rest_->wait_limit() : body::wait_limit();
     }
     std::optional<std::uint64_t> remaining() const noexcept override {
-        std::optional<std::uint64_t> all = first_.size() - at_;
-        if (rest_) {
-            auto more = rest_->remaining();
-            all = more ? std::optional(*all + *more) : std::nullopt;
-        }
-        return all;
+        std::uint64_t first = first_.size() - at_;
+        if (!rest_)
+            return first;
+        auto more = rest_->remaining();
+        return more ? std::optional(first + *more) : std::nullopt;
     }
     end_reason failure() const noexcept override { return rest_ ? rest_->failure() : body::failure(); }
     void finished() override {

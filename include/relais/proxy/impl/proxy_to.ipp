@@ -83,7 +83,6 @@ private:
 RELAIS_DECL bool proxy_stage::forwarding::admit() {
     auto& q = x_.request;
     auto const& o = s_.options;
-    x_.begin_answer();
     if (!q.body.rewind())
         throw stage_misuse("next was called again but the request's body is gone: call request.body.keep(limit) before "
                            "the first time");
@@ -272,6 +271,7 @@ RELAIS_DECL void proxy_stage::prepare() const {
 RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
     using step = upstream_call::step;
     auto const& options = shared_->options;
+    exchange::answering guard(x);
     forwarding f(*shared_, x);
     if (!f.admit())
         co_return;
