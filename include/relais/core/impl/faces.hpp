@@ -326,14 +326,13 @@ struct general_sentence : stage_sentence<M> {
 };
 
 template <class Stage, mistake M>
-consteval bool complain() {
+constexpr void complain() {
     if constexpr (M != mistake::none) {
         if constexpr (requires { typename Stage::template relais_sentence<M>; })
-            return sizeof(typename Stage::template relais_sentence<M>) != 0;
+            static_cast<void>(sizeof(typename Stage::template relais_sentence<M>));
         else
-            return sizeof(general_sentence<Stage, M>) != 0;
+            static_cast<void>(sizeof(general_sentence<Stage, M>));
     }
-    return true;
 }
 
 // Rules about what has to be outside of what.
@@ -353,26 +352,25 @@ template <class Tag, class... Tags>
 inline constexpr bool contains_tag<Tag, tags<Tags...>> = (std::same_as<Tag, Tags> || ...);
 
 template <class Stage, class Tag>
-consteval bool complain_about_order() {
+constexpr void check_tag() {
     if constexpr (requires { Stage::template relais_outside_of<Stage>(static_cast<Tag*>(nullptr)); })
         Stage::template relais_outside_of<Stage>(static_cast<Tag*>(nullptr)); // says it in the stage's own words
     else if constexpr (requires { typename Stage::outside_of; }) {
         if constexpr (contains_tag<Tag, typename Stage::outside_of>)
-            return complain<Stage, mistake::out_of_order>();
+            complain<Stage, mistake::out_of_order>();
     }
-    return true;
 }
 
 template <class Inner, class... Tags>
-consteval bool check_inner(tags<Tags...>*) {
-    return (complain_about_order<Inner, Tags>() && ...);
+constexpr void check_inner(tags<Tags...>*) {
+    (check_tag<Inner, Tags>(), ...);
 }
 
 // Each stage of Right stands inside of Outer.
 template <class Outer, class... Right>
-consteval bool check_order() {
+constexpr void check_order() {
     using provided = typename tags_provided<Outer>::type;
-    return (check_inner<Right>(static_cast<provided*>(nullptr)) && ...);
+    (check_inner<Right>(static_cast<provided*>(nullptr)), ...);
 }
 
 // What goes where in a chain; a chain keeps all ways that are open, and whoever runs it picks one.

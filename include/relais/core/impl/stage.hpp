@@ -20,15 +20,15 @@ struct joint<chain<Left...>, chain<Right...>> {
         return nothing;
     }
 
-    static consteval bool check() {
+    static constexpr void check() {
         if constexpr (left.empty() || right.empty()) {
-            return true; // said already
+            // all is said
         } else if constexpr (comes() == nothing) {
-            return complain<typename ends_of<Left...>::last, mistake::after_terminal>();
+            complain<typename ends_of<Left...>::last, mistake::after_terminal>();
         } else if constexpr ((left * right).empty()) {
-            return complain<typename ends_of<Right...>::first, mismatch(comes(), first_taken(right))>();
+            complain<typename ends_of<Right...>::first, mismatch(comes(), first_taken(right))>();
         } else {
-            return (check_order<Left, Right...>() && ...);
+            (check_order<Left, Right...>(), ...);
         }
     }
 };
@@ -39,20 +39,20 @@ chain<Left..., Right...> join(chain<Left...>&& left, chain<Right...>&& right) {
 }
 
 template <class In, class... Stages>
-consteval bool check_complete(chain<Stages...> const*) {
+constexpr void check_complete(chain<Stages...> const*) {
     static_assert(kind<In>, "chains work on connection, exchange or message");
     constexpr face_matrix all = plan<Stages...>::faces;
     constexpr unsigned in = kind_of<In>;
     using first = typename ends_of<Stages...>::first;
     using last = typename ends_of<Stages...>::last;
     if constexpr (all.empty() || all.at[in][nothing])
-        return true;
+        return;
     else if constexpr (!all.accepts(in))
-        return complain<first, mismatch(in, first_taken(all))>();
+        complain<first, mismatch(in, first_taken(all))>();
     else if constexpr (all.at[in][kind_of<connection>])
-        return complain<last, mistake::no_terminal_for_connections>();
+        complain<last, mistake::no_terminal_for_connections>();
     else
-        return complain<last, mistake::no_terminal>();
+        complain<last, mistake::no_terminal>();
 }
 
 template <class Stage>
@@ -61,12 +61,8 @@ void prepare_stage(Stage const& stage) {
         stage.prepare();
 }
 
-template <class T>
-consteval bool check_copy() {
-    if constexpr (!std::is_constructible_v<std::decay_t<T>, T>)
-        return complain<std::decay_t<T>, mistake::cannot_copy>();
-    return true;
-}
+// In the place of a stage of which all is said: nothing more is said about its chain.
+struct broken_stage {};
 
 } // namespace detail
 
@@ -106,13 +102,14 @@ void chain<Stages...>::prepare() const {
 template <class F>
 auto stage(F&& f) {
     using type = std::decay_t<F>;
-    if constexpr (detail::check_copy<F>()) {
-        if constexpr (detail::is_chain<type>) {
-            return type(std::forward<F>(f));
-        } else {
-            static_assert(detail::complain<type, detail::mistake_of_stage<type>()>());
-            return chain<type>(std::tuple<type>(std::forward<F>(f)));
-        }
+    if constexpr (!std::is_constructible_v<type, F>) {
+        detail::complain<type, detail::mistake::cannot_copy>();
+        return chain<detail::broken_stage>({});
+    } else if constexpr (detail::is_chain<type>) {
+        return type(std::forward<F>(f));
+    } else {
+        detail::complain<type, detail::mistake_of_stage<type>()>();
+        return chain<type>(std::tuple<type>(std::forward<F>(f)));
     }
 }
 
@@ -121,14 +118,14 @@ template <class Left, class Right>
 auto operator|(Left&& left, Right&& right) {
     auto outer = stage(std::forward<Left>(left));
     auto inner = stage(std::forward<Right>(right));
-    static_assert(detail::joint<decltype(outer), decltype(inner)>::check());
+    detail::joint<decltype(outer), decltype(inner)>::check();
     return detail::join(std::move(outer), std::move(inner));
 }
 
 template <class In, class S>
 constexpr void require_complete(S const&) {
     using whole = decltype(stage(std::declval<S>()));
-    static_assert(detail::check_complete<In>(static_cast<whole const*>(nullptr)));
+    detail::check_complete<In>(static_cast<whole const*>(nullptr));
 }
 
 template <class In>
