@@ -12,29 +12,58 @@
 #include <relais/core/clock.hpp>
 #include <relais/core/deadline.hpp>
 #include <relais/core/error.hpp>
+#include <relais/core/per_worker.hpp>
+#include <relais/core/report.hpp>
 #include <relais/core/scope.hpp>
 #include <relais/core/stage.hpp>
 #include <relais/core/state.hpp>
+#include <relais/core/text_buffer.hpp>
 #include <relais/core/waiter.hpp>
 #include <relais/core/worker.hpp>
 
+#include <relais/net/connect.hpp>
+#include <relais/net/connection.hpp>
 #include <relais/net/endpoint.hpp>
+#include <relais/net/listener.hpp>
+#include <relais/net/pump.hpp>
+#include <relais/net/relay.hpp>
 #include <relais/net/socket.hpp>
+#include <relais/net/splice.hpp>
 #include <relais/net/stream.hpp>
 
 #include <relais/tls/context.hpp>
 #include <relais/tls/stream.hpp>
 #include <relais/tls/tls.hpp>
 
+#include <relais/http/body.hpp>
 #include <relais/http/chunked.hpp>
+#include <relais/http/date.hpp>
+#include <relais/http/exchange.hpp>
 #include <relais/http/fields.hpp>
 #include <relais/http/framing.hpp>
+#include <relais/http/head_buffer.hpp>
+#include <relais/http/http.hpp>
 #include <relais/http/parser.hpp>
 #include <relais/http/path.hpp>
+#include <relais/http/request.hpp>
+#include <relais/http/response.hpp>
 
 #include <relais/route/match.hpp>
+#include <relais/route/routes.hpp>
 
 #include <relais/websocket/frame.hpp>
 #include <relais/websocket/handshake.hpp>
+#include <relais/websocket/tunnel.hpp>
+
+#include <relais/upstream/client.hpp>
+#include <relais/upstream/pool.hpp>
+#include <relais/upstream/server.hpp>
+
+#include <relais/proxy/proxy_to.hpp>
+
+#include <relais/middleware/cors.hpp>
+#include <relais/middleware/websocket_origin.hpp>
+
+#include <relais/server/server.hpp>
 
 // clang-format on

@@ -13,13 +13,19 @@
 // Every impl/*.ipp, in the order of the rooms.
 // clang-format off
 #include <relais/core/impl/deadline.ipp>
+#include <relais/core/impl/report.ipp>
 #include <relais/core/impl/scope.ipp>
 #include <relais/core/impl/state.ipp>
 #include <relais/core/impl/waiter.ipp>
 #include <relais/core/impl/worker.ipp>
 
+#include <relais/net/impl/connect.ipp>
+#include <relais/net/impl/connection.ipp>
 #include <relais/net/impl/endpoint.ipp>
+#include <relais/net/impl/listener.ipp>
+#include <relais/net/impl/relay.ipp>
 #include <relais/net/impl/socket.ipp>
+#include <relais/net/impl/splice.ipp>
 #include <relais/net/impl/stream.ipp>
 
 #include <relais/tls/impl/context.ipp>
@@ -27,16 +33,37 @@
 #include <relais/tls/impl/stream.ipp>
 #include <relais/tls/impl/tls.ipp>
 
+#include <relais/http/impl/body.ipp>
 #include <relais/http/impl/chunked.ipp>
+#include <relais/http/impl/date.ipp>
+#include <relais/http/impl/exchange.ipp>
 #include <relais/http/impl/fields.ipp>
 #include <relais/http/impl/framing.ipp>
+#include <relais/http/impl/head_buffer.ipp>
+#include <relais/http/impl/http.ipp>
+#include <relais/http/impl/http1_session.ipp>
 #include <relais/http/impl/parser.ipp>
 #include <relais/http/impl/path.ipp>
+#include <relais/http/impl/request.ipp>
+#include <relais/http/impl/response.ipp>
 
 #include <relais/route/impl/match.ipp>
+#include <relais/route/impl/routes.ipp>
 
 #include <relais/websocket/impl/frame.ipp>
 #include <relais/websocket/impl/handshake.ipp>
+#include <relais/websocket/impl/tunnel.ipp>
+
+#include <relais/upstream/impl/client.ipp>
+#include <relais/upstream/impl/pool.ipp>
+#include <relais/upstream/impl/server.ipp>
+
+#include <relais/proxy/impl/proxy_to.ipp>
+
+#include <relais/middleware/impl/cors.ipp>
+#include <relais/middleware/impl/websocket_origin.ipp>
+
+#include <relais/server/impl/server.ipp>
 
 #include <relais/testing/impl/memory_stream.ipp>
 

@@ -188,6 +188,4 @@ std::unique_ptr<waiter> make_waiter(waiter_kind kind, boost::asio::io_context& c
 } // namespace relais
 
 #include <relais/core/impl/waiter.hpp>
-#if defined(RELAIS_HEADER_ONLY)
-#include <relais/core/impl/waiter.ipp>
-#endif
+#include <relais/core/worker.hpp> // the bodies follow the class that both belong to

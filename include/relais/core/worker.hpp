@@ -161,5 +161,6 @@ T& worker::local(void const* key, Make&& make) {
 } // namespace relais
 
 #if defined(RELAIS_HEADER_ONLY)
+#include <relais/core/impl/waiter.ipp>
 #include <relais/core/impl/worker.ipp>
 #endif

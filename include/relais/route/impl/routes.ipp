@@ -122,7 +122,6 @@ RELAIS_DECL awaitable<> routes::operator()(exchange& x) const {
 }
 
 RELAIS_DECL awaitable<> routes::answer(exchange& x, version const& in, route_match match) {
-    x.begin_answer();
     if (match.what != route_match::outcome::redirect) {
         x.refuse(match.reason());
         if (match.what == route_match::outcome::method_not_allowed)
