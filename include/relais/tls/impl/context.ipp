@@ -32,14 +32,6 @@ struct server_names {
     SSL_CTX* find(std::string_view name) const;
 };
 
-inline std::string lower_case(std::string_view s) {
-    std::string result(s);
-    for (char& c : result)
-        if (c >= 'A' && c <= 'Z')
-            c = static_cast<char>(c - 'A' + 'a');
-    return result;
-}
-
 RELAIS_DECL void server_names::add(X509* certificate, SSL_CTX* context) {
     auto const add_one = [&](ASN1_STRING const* s) {
         std::string name = lower_case({reinterpret_cast<char const*>(ASN1_STRING_get0_data(s)),

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 // Certificates and keys in PEM: reading, checking, and making one.
@@ -28,6 +29,9 @@ struct certificate_chain {
     pkey_ptr key;
     std::string from; // for messages
 };
+
+/// ASCII letters in lower case.
+std::string lower_case(std::string_view s);
 
 /// The reason of OpenSSL's last error, in words; empties its queue.
 std::string openssl_reason();

@@ -22,6 +22,14 @@ namespace detail {
 
 using bio_ptr = std::unique_ptr<BIO, free_with<&BIO_free_all>>;
 
+RELAIS_DECL std::string lower_case(std::string_view s) {
+    std::string result(s);
+    for (char& c : result)
+        if (c >= 'A' && c <= 'Z')
+            c = static_cast<char>(c - 'A' + 'a');
+    return result;
+}
+
 RELAIS_DECL std::string openssl_reason() {
     unsigned long const error = ERR_peek_last_error();
     char const* const reason = error != 0 ? ERR_reason_error_string(error) : nullptr;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <relais/tls/impl/pem.hpp>
 #include <relais/tls/stream.hpp>
 
 #include <boost/asio/ip/address.hpp>
