@@ -14,16 +14,6 @@
 #include <string>
 #include <vector>
 
-namespace relais {
-
-// In the place of the one of http/http.hpp.
-class http_stage : public stage_base {
-public:
-    awaitable<> operator()(connection&) const { co_return; }
-};
-
-} // namespace relais
-
 namespace {
 
 using namespace relais;
