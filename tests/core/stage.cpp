@@ -369,6 +369,24 @@ TEST_CASE("passing on costs no frame and calls the next stage directly") {
     CHECK(x.seen.empty()); // a coroutine has not begun
 }
 
+TEST_CASE("what coroutine lambdas of a chain write through captured references is there") {
+    int hits = 0;
+    std::string text;
+    auto whole = stage([&](exchange& x, exchange::next next) -> awaitable<> {
+                     ++hits;
+                     co_await next(x);
+                     text += "after";
+                 }) | [&hits](exchange& x, exchange::next next) { ++hits; return next(x); }
+                 | [&](exchange&) -> awaitable<> {
+                       ++hits;
+                       text += "inside ";
+                       co_return;
+                   };
+    seen_by<exchange>(whole);
+    CHECK(hits == 3);
+    CHECK(text == "inside after");
+}
+
 TEST_CASE("exceptions come back through the stages") {
     auto throwing = [](exchange&) -> awaitable<> {
         throw std::runtime_error("thrown");
