@@ -99,7 +99,15 @@ public:
 
     /// The object of this worker that belongs to `key`, made by `make()` on first use; it dies with the worker.
     template <class T, class Make>
-    T& local(void const* key, Make&& make);
+    T& local(void const* key, Make&& make) {
+        return find_or_make<T>(locals_, key, std::forward<Make>(make));
+    }
+
+    /// As `local`, for what coroutines use on their way out: it dies after the `io_context` and must not need it.
+    template <class T, class Make>
+    T& lasting(void const* key, Make&& make) {
+        return find_or_make<T>(lasting_, key, std::forward<Make>(make));
+    }
 
     class scoped_current;
 
@@ -115,7 +123,16 @@ private:
     void before_batch() override { batch_time_ = time_->steady(); }
     void after_batch() noexcept override;
     void unlink(gate* g) noexcept;
-    std::shared_ptr<void>* find_local(void const* key) noexcept;
+
+    template <class T, class Make>
+    static T& find_or_make(std::vector<slot>& among, void const* key, Make&& make) {
+        for (auto& one : among)
+            if (one.key == key)
+                return *static_cast<T*>(one.object.get());
+        std::shared_ptr<T> made = std::forward<Make>(make)();
+        among.push_back({key, made});
+        return *made;
+    }
 
     static inline constinit thread_local worker* current_ = nullptr;
 
@@ -131,6 +148,7 @@ private:
     std::vector<std::unique_ptr<gate>> retired_;
     std::vector<std::unique_ptr<gate>> gates_;
     std::vector<slot> locals_;
+    std::vector<slot> lasting_;
     gate* watched_ = nullptr;
     std::optional<boost::asio::io_context> context_;
     std::optional<boost::asio::steady_timer> timer_;
@@ -148,15 +166,6 @@ public:
 private:
     worker* before_;
 };
-
-template <class T, class Make>
-T& worker::local(void const* key, Make&& make) {
-    if (auto* found = find_local(key))
-        return *static_cast<T*>(found->get());
-    std::shared_ptr<T> made = std::forward<Make>(make)();
-    locals_.push_back({key, made});
-    return *made;
-}
 
 } // namespace relais
 

@@ -27,8 +27,11 @@ public:
     virtual ~takeover() = default;
 
     /// \param c the connection whose stream is taken over, \param early bytes of the client that were read already.
-    /// \param sent counts the bytes that went to the client.
-    virtual awaitable<end_reason> run(connection& c, std::string early, std::uint64_t& sent) = 0;
+    /// A plain function that returns the awaitable of what runs costs no frame.
+    virtual awaitable<end_reason> run(connection& c, std::string early) = 0;
+
+    /// Bytes that went to the client; asked for at the end.
+    virtual std::uint64_t bytes_sent() const noexcept = 0;
 };
 
 /// The content of a response: text, or pulled from an upstream, or both in that order.

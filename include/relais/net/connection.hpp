@@ -43,7 +43,7 @@ class connection {
 public:
     using next = basic_next<connection>;
 
-    connection(std::unique_ptr<stream> transport, socket_address peer, socket_address local);
+    connection(std::unique_ptr<stream> transport, socket_address const& peer, socket_address const& local);
     connection(connection const&) = delete;
     connection& operator=(connection const&) = delete;
     ~connection();
@@ -59,8 +59,11 @@ public:
 
     /// The address of the client as the listener saw it, `unix:` for a Unix socket.
     std::string_view client_address() const noexcept { return client_address_; }
-    socket_address const& peer() const noexcept { return peer_; }
-    socket_address const& local() const noexcept { return local_; }
+    socket_address peer() const { return peer_.address(); }
+
+    /// Where it was accepted.
+    socket_address local() const { return local_.address(); }
+    std::uint16_t local_port() const noexcept { return local_.port; }
 
     /// The TLS session; null when the connection is plain.
     tls_session const* tls() const noexcept { return tls_.get(); }
@@ -94,9 +97,18 @@ public:
 private:
     friend class connection_list;
 
+    /// An address without the room that Unix paths need: an idle connection is small.
+    struct compact_address {
+        explicit compact_address(socket_address const& from) : ip(from.ip()), port(from.port()), is_ip(!from.is_unix() && from.size()) {}
+        socket_address address() const { return is_ip ? socket_address(ip, port) : socket_address(); }
+        boost::asio::ip::address ip;
+        std::uint16_t port;
+        bool is_ip;
+    };
+
     std::unique_ptr<stream> downstream_;
-    socket_address peer_;
-    socket_address local_;
+    compact_address peer_;
+    compact_address local_;
     std::string client_address_;
     std::unique_ptr<tls_session> tls_;
     std::chrono::steady_clock::time_point accepted_;
@@ -107,10 +119,18 @@ private:
     connection* next_ = nullptr;
 };
 
-/// The live connections of the current worker.
+/// The live connections of a worker.
 class connection_list {
 public:
+    connection_list() = default;
+    connection_list(connection_list const&) = delete;
+    connection_list& operator=(connection_list const&) = delete;
+
+    /// Destroys what the worker's end has left: the coroutines that used it are gone by then.
+    ~connection_list();
+
     static connection_list& current();
+
 
     /// How many; may be asked from any thread.
     std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }

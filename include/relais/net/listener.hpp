@@ -62,7 +62,6 @@ public:
 
 private:
     void serve(int descriptor, socket_address const& peer);
-    static awaitable<> run_connection(std::shared_ptr<connection> c, any_chain<connection> chain);
 
     listening_socket socket_;
     any_chain<connection> chain_;

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace relais {
@@ -28,7 +29,8 @@ public:
     /// \param early bytes that the upstream sent behind its 101.
     websocket_tunnel(validated_upgrade proof, std::unique_ptr<stream> upstream, std::string early, pump_limits limits);
 
-    awaitable<end_reason> run(connection& c, std::string early, std::uint64_t& sent) override;
+    awaitable<end_reason> run(connection& c, std::string early) override;
+    std::uint64_t bytes_sent() const noexcept override { return pump_ ? pump_->moved_left() : 0; }
 
     /// Sends Close 1001 both ways at the next end of a frame. Source: RFC 6455, section 7.4.1.
     void drain() override;
@@ -37,7 +39,7 @@ private:
     std::unique_ptr<stream> upstream_;
     std::string early_;
     pump_limits limits_;
-    pump_pair<tunnel_follower>* pump_ = nullptr;
+    std::optional<pump_pair<tunnel_follower>> pump_;
 };
 
 } // namespace relais

@@ -27,6 +27,7 @@ RELAIS_DECL worker::~worker() {
     waiter_.reset();
     timer_.reset();
     context_.reset();
+    lasting_.clear();
     retired_.clear();
 }
 
@@ -120,13 +121,6 @@ RELAIS_DECL void worker::after_batch() noexcept {
         gates_.push_back(std::move(g));
     }
     retired_.clear();
-}
-
-RELAIS_DECL std::shared_ptr<void>* worker::find_local(void const* key) noexcept {
-    for (auto& one : locals_)
-        if (one.key == key)
-            return &one.object;
-    return nullptr;
 }
 
 } // namespace relais

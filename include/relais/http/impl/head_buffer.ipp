@@ -17,7 +17,7 @@ struct head_buffers {
 
     static head_buffers& current() {
         static char const key = 0;
-        return worker::current().local<head_buffers>(&key, [] { return std::make_shared<head_buffers>(); });
+        return worker::current().lasting<head_buffers>(&key, [] { return std::make_shared<head_buffers>(); });
     }
 };
 

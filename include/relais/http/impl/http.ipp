@@ -53,7 +53,8 @@ RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next nex
         if (sent == session::send_step::part)
             sent = co_await s.finish_response();
         if (s.takes_over() && sent == session::send_step::all) {
-            co_await s.run_takeover();
+            auto why = co_await s.begin_takeover();
+            s.end_takeover(why);
             co_return;
         }
         if (s.unsettled())

@@ -65,7 +65,9 @@ public:
     awaitable<send_step> finish_response();
 
     bool takes_over() const noexcept { return takeover_ != nullptr; }
-    awaitable<> run_takeover();
+    /// Gives back what only requests need, and begins what follows a 101.
+    awaitable<end_reason> begin_takeover();
+    void end_takeover(end_reason why);
 
     /// Whether something is to be awaited before the next request: an upload, the rest of a request body.
     bool unsettled() const noexcept;

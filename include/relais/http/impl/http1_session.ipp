@@ -24,7 +24,7 @@ namespace relais::detail {
 
 RELAIS_DECL exchange_cache& exchange_cache::current() {
     static char const key = 0;
-    return worker::current().local<exchange_cache>(&key, [] { return std::make_shared<exchange_cache>(); });
+    return worker::current().lasting<exchange_cache>(&key, [] { return std::make_shared<exchange_cache>(); });
 }
 
 RELAIS_DECL std::unique_ptr<exchange> exchange_cache::take() {
@@ -559,11 +559,10 @@ RELAIS_DECL awaitable<> http1_session::send_interim(exchange& x, unsigned status
 
 // After the response
 
-RELAIS_DECL awaitable<> http1_session::run_takeover() {
-    auto then = std::move(takeover_);
+RELAIS_DECL awaitable<end_reason> http1_session::begin_takeover() {
     std::string early(x_->request.body.framed_.excess());
-    if (!ahead_.empty())
-        early.append(std::exchange(ahead_, {}));
+    early += ahead_;
+    std::string().swap(ahead_);
     peer().ready().observe_hang_up(nullptr, nullptr);
     if (x_->held_.empty()) {
         x_->recycle();
@@ -572,12 +571,14 @@ RELAIS_DECL awaitable<> http1_session::run_takeover() {
         x_->compact();
     }
     buffer_.release();
-    std::uint64_t sent = 0;
-    auto why = co_await then->run(connection_, std::move(early), sent);
+    return takeover_->run(connection_, std::move(early));
+}
+
+RELAIS_DECL void http1_session::end_takeover(end_reason why) {
     connection_.set_drainable(this);
     connection_.set_reason(why);
     if (x_) {
-        x_->body_bytes_sent_ += sent;
+        x_->body_bytes_sent_ += takeover_->bytes_sent();
         x_->set_reason(why);
         x_->finish();
         x_->recycle();

@@ -5,8 +5,8 @@
 
 namespace relais {
 
-RELAIS_DECL connection::connection(std::unique_ptr<stream> transport, socket_address peer,
-                                   socket_address local)
+RELAIS_DECL connection::connection(std::unique_ptr<stream> transport, socket_address const& peer,
+                                   socket_address const& local)
     : downstream_(std::move(transport)), peer_(peer), local_(local),
       client_address_(peer.is_unix() || peer.family() == AF_UNSPEC ? std::string("unix:")
                                                                    : peer.ip().to_string()),
@@ -33,8 +33,13 @@ RELAIS_DECL void connection::close() {
 
 RELAIS_DECL connection_list& connection_list::current() {
     static char const key = 0;
-    return worker::current().local<connection_list>(&key,
+    return worker::current().lasting<connection_list>(&key,
                                                     [] { return std::make_shared<connection_list>(); });
+}
+
+RELAIS_DECL connection_list::~connection_list() {
+    while (first_)
+        delete first_;
 }
 
 RELAIS_DECL void connection_list::add(connection& c) noexcept {

@@ -185,24 +185,18 @@ RELAIS_DECL awaitable<> listener::run() {
     }
 }
 
-RELAIS_DECL awaitable<> listener::run_connection(std::shared_ptr<connection> c, any_chain<connection> chain) {
-    co_await chain(*c);
-    c->downstream().close();
-}
-
 RELAIS_DECL void listener::serve(int descriptor, socket_address const& peer) {
     auto transport = socket::adopt(descriptor, true);
     if (!transport)
         return;
-    auto c = std::make_shared<connection>(std::move(transport), peer, socket_.address());
-    // The chain and the handler both keep the connection: its cancellation signal is used until the very end.
-    auto slot = c->cancellation().slot();
-    boost::asio::co_spawn(
-        worker::current().context().get_executor(), run_connection(c, chain_),
-        boost::asio::bind_cancellation_slot(slot, [c](std::exception_ptr thrown) {
-            if (thrown)
-                report_exception("a connection ended with an exception", thrown);
-        }));
+    auto* c = new connection(std::move(transport), peer, socket_.address()); // what the handler leaves, the list of connections destroys
+    boost::asio::co_spawn(worker::current().context().get_executor(), chain_(*c),
+                          boost::asio::bind_cancellation_slot(
+                              c->cancellation().slot(), [c](std::exception_ptr thrown) {
+                                  if (thrown)
+                                      report_exception("a connection ended with an exception", thrown);
+                                  delete c;
+                              }));
 }
 
 } // namespace relais

@@ -151,7 +151,7 @@ RELAIS_DECL void proxy_stage::forwarding::put_forwarded(text_buffer& out) {
         if (!q.authority().empty() && !have.contains(known_field::x_forwarded_host))
             out.put_field("X-Forwarded-Host", q.authority());
         if (!have.contains(known_field::x_forwarded_port))
-            if (auto port = x_.connection().local().port())
+            if (auto port = x_.connection().local_port())
                 out.put("X-Forwarded-Port: ").put_number(port).put("\r\n");
     }
     if ((how == forwarded_fields::rfc7239 || how == forwarded_fields::both) &&

@@ -2,25 +2,21 @@
 
 #include <relais/websocket/tunnel.hpp>
 
+#include <utility>
+
 namespace relais {
 
 RELAIS_DECL websocket_tunnel::websocket_tunnel(validated_upgrade, std::unique_ptr<stream> upstream,
                                                std::string early, pump_limits limits)
     : upstream_(std::move(upstream)), early_(std::move(early)), limits_(limits) {}
 
-RELAIS_DECL awaitable<end_reason> websocket_tunnel::run(connection& c, std::string early, std::uint64_t& sent) {
+RELAIS_DECL awaitable<end_reason> websocket_tunnel::run(connection& c, std::string early) {
     c.downstream().set_keepalive();
     upstream_->set_keepalive();
-    pump_pair<tunnel_follower> pump(c.downstream(), *upstream_, limits_);
-    pump.preload(std::move(early), std::move(early_));
-    pump_ = &pump;
+    pump_.emplace(c.downstream(), *upstream_, limits_);
+    pump_->preload(std::move(early), std::exchange(early_, {}));
     c.set_drainable(this);
-    auto why = co_await pump.run();
-    pump_ = nullptr;
-    c.set_drainable(nullptr);
-    sent = pump.moved_left();
-    upstream_.reset();
-    co_return why;
+    return pump_->run();
 }
 
 RELAIS_DECL void websocket_tunnel::drain() {
