@@ -1,6 +1,6 @@
 #pragma once
 
-#include <relais/tls/context.hpp>
+#include <relais/config.hpp>
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -9,6 +9,12 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+struct ssl_ctx_st;
+
+namespace relais {
+struct tls_certificate;
+}
 
 // Certificates and keys in PEM: reading, checking, and making one.
 

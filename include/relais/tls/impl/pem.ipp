@@ -1,6 +1,7 @@
 #pragma once
 
 #include <relais/core/error.hpp>
+#include <relais/tls/context.hpp>
 #include <relais/tls/impl/pem.hpp>
 
 #include <openssl/bio.h>
