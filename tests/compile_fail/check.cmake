@@ -1,4 +1,5 @@
-# Compiles SOURCE with its mistake and looks for the sentence that it expects; with RIGHT, compiles it as it is.
+# Compiles SOURCE with its mistake and looks for the sentence that it expects; with RIGHT, compiles
+# it as it is.
 
 separate_arguments(flags UNIX_COMMAND "${FLAGS}")
 foreach(directory IN LISTS INCLUDES)
@@ -11,7 +12,8 @@ if(NOT RIGHT)
 endif()
 
 execute_process(
-    COMMAND "${CMAKE_COMMAND}" -E env LC_ALL=C "${COMPILER}" -std=c++20 -fsyntax-only -w ${flags} "${SOURCE}"
+    COMMAND "${CMAKE_COMMAND}" -E env LC_ALL=C
+        "${COMPILER}" -std=c++20 -fsyntax-only -w ${flags} "${SOURCE}"
     RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
 
 if(RIGHT)

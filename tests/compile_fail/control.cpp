@@ -1,25 +1,25 @@
 // All files of this folder without their mistakes: what is right compiles.
-#include "behind_a_terminal.cpp" // NOLINT
-#include "branch_of_connections.cpp" // NOLINT
-#include "by_value.cpp" // NOLINT
-#include "connections_behind_http.cpp" // NOLINT
-#include "copied.cpp" // NOLINT
-#include "in_a_nested_chain.cpp" // NOLINT
-#include "listening_without_http.cpp" // NOLINT
-#include "messages_of_connections.cpp" // NOLINT
-#include "messages_without_websocket.cpp" // NOLINT
-#include "mutable_lambda.cpp" // NOLINT
-#include "no_terminal.cpp" // NOLINT
-#include "no_terminal_behind_users_stage.cpp" // NOLINT
-#include "no_terminal_for_a_connection.cpp" // NOLINT
-#include "not_a_stage.cpp" // NOLINT
-#include "operator_not_const.cpp" // NOLINT
-#include "outside_in_nested_chains.cpp" // NOLINT
-#include "outside_of_authentication.cpp" // NOLINT
-#include "requests_before_http.cpp" // NOLINT
-#include "requests_behind_websocket.cpp" // NOLINT
-#include "users_stage_before_http.cpp" // NOLINT
-#include "users_stage_outside.cpp" // NOLINT
-#include "wrong_faces.cpp" // NOLINT
-#include "wrong_parameters.cpp" // NOLINT
-#include "wrong_result.cpp" // NOLINT
+#include "behind_a_terminal.cpp"
+#include "branch_of_connections.cpp"
+#include "by_value.cpp"
+#include "connections_behind_http.cpp"
+#include "copied.cpp"
+#include "in_a_nested_chain.cpp"
+#include "listening_without_http.cpp"
+#include "messages_of_connections.cpp"
+#include "messages_without_websocket.cpp"
+#include "mutable_lambda.cpp"
+#include "no_terminal.cpp"
+#include "no_terminal_behind_users_stage.cpp"
+#include "no_terminal_for_a_connection.cpp"
+#include "not_a_stage.cpp"
+#include "operator_not_const.cpp"
+#include "outside_in_nested_chains.cpp"
+#include "outside_of_authentication.cpp"
+#include "requests_before_http.cpp"
+#include "requests_behind_websocket.cpp"
+#include "users_stage_before_http.cpp"
+#include "users_stage_outside.cpp"
+#include "wrong_faces.cpp"
+#include "wrong_parameters.cpp"
+#include "wrong_result.cpp"

@@ -7,7 +7,8 @@ namespace listening_without_http {
 using namespace stages;
 
 [[maybe_unused]] void test() {
-    relais::any_chain<connection> whole(WRONG_OR_RIGHT(cors() | proxy_to(), http() | cors() | proxy_to()));
+    relais::any_chain<connection> whole(
+        WRONG_OR_RIGHT(cors() | proxy_to(), http() | cors() | proxy_to()));
 }
 
 } // namespace listening_without_http

@@ -8,7 +8,8 @@ using namespace stages;
 
 [[maybe_unused]] void test() {
     int calls = 0;
-    auto counting = [calls](exchange& x, exchange::next next) WRONG_OR_RIGHT(mutable, ) -> awaitable<> {
+    auto counting = [calls](exchange& x, exchange::next next)
+                        WRONG_OR_RIGHT(mutable, ) -> awaitable<> {
         (void)calls;
         return next(x);
     };

@@ -7,7 +7,8 @@ namespace no_terminal {
 using namespace stages;
 
 [[maybe_unused]] void test() {
-    relais::require_complete<connection>(WRONG_OR_RIGHT(http() | cors(), http() | cors() | proxy_to()));
+    relais::require_complete<connection>(
+        WRONG_OR_RIGHT(http() | cors(), http() | cors() | proxy_to()));
 }
 
 } // namespace no_terminal

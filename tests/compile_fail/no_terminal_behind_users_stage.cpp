@@ -7,7 +7,8 @@ namespace no_terminal_behind_users_stage {
 using namespace stages;
 
 [[maybe_unused]] void test() {
-    relais::require_complete<exchange>(WRONG_OR_RIGHT(cors() | signed_in, cors() | signed_in | proxy_to()));
+    relais::require_complete<exchange>(
+        WRONG_OR_RIGHT(cors() | signed_in, cors() | signed_in | proxy_to()));
 }
 
 } // namespace no_terminal_behind_users_stage

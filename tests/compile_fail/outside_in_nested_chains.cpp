@@ -8,7 +8,8 @@ using namespace stages;
 
 [[maybe_unused]] void test() {
     auto guards = rate_limit() | signed_in;
-    (void)(WRONG_OR_RIGHT(guards | (basic_auth() | real_ip()), (basic_auth() | real_ip()) | guards));
+    (void)(WRONG_OR_RIGHT(guards | (basic_auth() | real_ip()),
+                          (basic_auth() | real_ip()) | guards));
 }
 
 } // namespace outside_in_nested_chains

@@ -7,7 +7,8 @@ namespace outside_of_authentication {
 using namespace stages;
 
 [[maybe_unused]] void test() {
-    (void)(WRONG_OR_RIGHT(http() | basic_auth() | signed_in | cors(), http() | cors() | basic_auth() | signed_in));
+    (void)(WRONG_OR_RIGHT(http() | basic_auth() | signed_in | cors(),
+                          http() | cors() | basic_auth() | signed_in));
 }
 
 } // namespace outside_of_authentication

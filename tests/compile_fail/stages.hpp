@@ -34,7 +34,8 @@ struct websocket_stage : named_base<exchange, message> {
 
 struct cors_stage : named_base<exchange> {
     RELAIS_STAGE_NAME("cors()");
-    RELAIS_OUTSIDE_OF(relais::authentication, "cors() has to be outside of authentication: put cors() before it");
+    RELAIS_OUTSIDE_OF(relais::authentication,
+                      "cors() has to be outside of authentication: put cors() before it");
 };
 
 struct basic_auth_stage : named_base<exchange> {
@@ -63,15 +64,33 @@ struct relay_stage : relais::stage_base {
     awaitable<> operator()(connection& c) const;
 };
 
-inline tls_stage tls() { return {}; }
-inline http_stage http() { return {}; }
-inline websocket_stage websocket() { return {}; }
-inline cors_stage cors() { return {}; }
-inline basic_auth_stage basic_auth() { return {}; }
-inline rate_limit_stage rate_limit() { return {}; }
-inline real_ip_stage real_ip() { return {}; }
-inline proxy_stage proxy_to() { return {}; }
-inline relay_stage relay() { return {}; }
+inline tls_stage tls() {
+    return {};
+}
+inline http_stage http() {
+    return {};
+}
+inline websocket_stage websocket() {
+    return {};
+}
+inline cors_stage cors() {
+    return {};
+}
+inline basic_auth_stage basic_auth() {
+    return {};
+}
+inline rate_limit_stage rate_limit() {
+    return {};
+}
+inline real_ip_stage real_ip() {
+    return {};
+}
+inline proxy_stage proxy_to() {
+    return {};
+}
+inline relay_stage relay() {
+    return {};
+}
 
 awaitable<> signed_in(exchange& x, exchange::next next);
 awaitable<> redact(message& m, message::next next);

@@ -6,7 +6,8 @@ namespace wrong_parameters {
 
 using namespace stages;
 
-awaitable<> reversed(WRONG_OR_RIGHT(exchange::next next, exchange& x), WRONG_OR_RIGHT(exchange& x, exchange::next next));
+awaitable<> reversed(WRONG_OR_RIGHT(exchange::next next, exchange& x),
+                     WRONG_OR_RIGHT(exchange& x, exchange::next next));
 
 [[maybe_unused]] void test() {
     (void)(http() | reversed);

@@ -1,6 +1,6 @@
-#include <relais/core/error.hpp>
-
 #include "catch.hpp"
+
+#include <relais/core/error.hpp>
 
 #include <cctype>
 #include <set>
@@ -67,26 +67,50 @@ TEST_CASE("statuses are those of the protocol page") {
         unsigned status;
     };
     constexpr expected table[] = {
-        {end_reason::bad_request, 400}, {end_reason::bad_host, 400}, {end_reason::bad_target, 400},
-        {end_reason::bad_body, 400}, {end_reason::bad_websocket, 400}, {end_reason::plain_on_tls, 400},
-        {end_reason::unauthorized, 401}, {end_reason::origin_refused, 403}, {end_reason::address_refused, 403},
-        {end_reason::not_found, 404}, {end_reason::method_not_allowed, 405},
-        {end_reason::head_timeout, 408}, {end_reason::body_timeout, 408},
-        {end_reason::length_required, 411}, {end_reason::body_too_large, 413},
-        {end_reason::target_too_long, 414}, {end_reason::expectation_failed, 417},
-        {end_reason::misdirected, 421}, {end_reason::upgrade_required, 426},
-        {end_reason::rate_limited, 429}, {end_reason::head_too_large, 431},
-        {end_reason::stage_threw, 500}, {end_reason::stage_misused, 500}, {end_reason::worker_error, 500},
-        {end_reason::coding_not_implemented, 501}, {end_reason::version_not_supported, 505},
+        {end_reason::bad_request, 400},
+        {end_reason::bad_host, 400},
+        {end_reason::bad_target, 400},
+        {end_reason::bad_body, 400},
+        {end_reason::bad_websocket, 400},
+        {end_reason::plain_on_tls, 400},
+        {end_reason::unauthorized, 401},
+        {end_reason::origin_refused, 403},
+        {end_reason::address_refused, 403},
+        {end_reason::not_found, 404},
+        {end_reason::method_not_allowed, 405},
+        {end_reason::head_timeout, 408},
+        {end_reason::body_timeout, 408},
+        {end_reason::length_required, 411},
+        {end_reason::body_too_large, 413},
+        {end_reason::target_too_long, 414},
+        {end_reason::expectation_failed, 417},
+        {end_reason::misdirected, 421},
+        {end_reason::upgrade_required, 426},
+        {end_reason::rate_limited, 429},
+        {end_reason::head_too_large, 431},
+        {end_reason::stage_threw, 500},
+        {end_reason::stage_misused, 500},
+        {end_reason::worker_error, 500},
+        {end_reason::coding_not_implemented, 501},
+        {end_reason::version_not_supported, 505},
         {end_reason::loop_detected, 508},
-        {end_reason::resolve_failed, 502}, {end_reason::connect_refused, 502},
-        {end_reason::connect_failed, 502}, {end_reason::upstream_tls_failed, 502},
-        {end_reason::upstream_reset, 502}, {end_reason::bad_response, 502},
-        {end_reason::response_head_too_large, 502}, {end_reason::bad_upgrade, 502},
-        {end_reason::too_many_interim, 502}, {end_reason::response_incomplete, 502},
-        {end_reason::no_upstream, 503}, {end_reason::overloaded, 503}, {end_reason::shutting_down, 503},
-        {end_reason::connect_timeout, 504}, {end_reason::upstream_tls_timeout, 504},
-        {end_reason::upstream_write_timeout, 504}, {end_reason::first_byte_timeout, 504},
+        {end_reason::resolve_failed, 502},
+        {end_reason::connect_refused, 502},
+        {end_reason::connect_failed, 502},
+        {end_reason::upstream_tls_failed, 502},
+        {end_reason::upstream_reset, 502},
+        {end_reason::bad_response, 502},
+        {end_reason::response_head_too_large, 502},
+        {end_reason::bad_upgrade, 502},
+        {end_reason::too_many_interim, 502},
+        {end_reason::response_incomplete, 502},
+        {end_reason::no_upstream, 503},
+        {end_reason::overloaded, 503},
+        {end_reason::shutting_down, 503},
+        {end_reason::connect_timeout, 504},
+        {end_reason::upstream_tls_timeout, 504},
+        {end_reason::upstream_write_timeout, 504},
+        {end_reason::first_byte_timeout, 504},
         {end_reason::response_timeout, 504},
     };
     std::set<end_reason> listed;
@@ -120,7 +144,8 @@ TEST_CASE("only the upstream's failures count against it and allow another try")
 }
 
 TEST_CASE("side, phase and cause tell most reasons apart") {
-    auto is = [](end_reason reason, relais::end_side side, relais::end_phase phase, relais::end_cause cause) {
+    auto is = [](end_reason reason, relais::end_side side, relais::end_phase phase,
+                 relais::end_cause cause) {
         auto& row = relais::describe(reason);
         return row.side == side && row.phase == phase && row.cause == cause;
     };
@@ -133,15 +158,38 @@ TEST_CASE("side, phase and cause tell most reasons apart") {
 }
 
 TEST_CASE("tokens of Proxy-Status are registered ones") {
-    std::set<std::string_view> const registered = {"dns_timeout", "dns_error", "destination_not_found",
-        "destination_unavailable", "destination_ip_prohibited", "destination_ip_unroutable", "connection_refused",
-        "connection_terminated", "connection_timeout", "connection_read_timeout", "connection_write_timeout",
-        "connection_limit_reached", "tls_protocol_error", "tls_certificate_error", "tls_alert_received",
-        "http_request_error", "http_request_denied", "http_response_incomplete",
-        "http_response_header_section_size", "http_response_header_size", "http_response_body_size",
-        "http_response_trailer_section_size", "http_response_trailer_size", "http_response_transfer_coding",
-        "http_response_content_coding", "http_response_timeout", "http_upgrade_failed", "http_protocol_error",
-        "proxy_internal_response", "proxy_internal_error", "proxy_configuration_error", "proxy_loop_detected"};
+    std::set<std::string_view> const registered = {"dns_timeout",
+                                                   "dns_error",
+                                                   "destination_not_found",
+                                                   "destination_unavailable",
+                                                   "destination_ip_prohibited",
+                                                   "destination_ip_unroutable",
+                                                   "connection_refused",
+                                                   "connection_terminated",
+                                                   "connection_timeout",
+                                                   "connection_read_timeout",
+                                                   "connection_write_timeout",
+                                                   "connection_limit_reached",
+                                                   "tls_protocol_error",
+                                                   "tls_certificate_error",
+                                                   "tls_alert_received",
+                                                   "http_request_error",
+                                                   "http_request_denied",
+                                                   "http_response_incomplete",
+                                                   "http_response_header_section_size",
+                                                   "http_response_header_size",
+                                                   "http_response_body_size",
+                                                   "http_response_trailer_section_size",
+                                                   "http_response_trailer_size",
+                                                   "http_response_transfer_coding",
+                                                   "http_response_content_coding",
+                                                   "http_response_timeout",
+                                                   "http_upgrade_failed",
+                                                   "http_protocol_error",
+                                                   "proxy_internal_response",
+                                                   "proxy_internal_error",
+                                                   "proxy_configuration_error",
+                                                   "proxy_loop_detected"};
     for (auto& row : relais::end_reasons()) {
         INFO(row.word);
         CHECK((row.proxy_status.empty() || registered.contains(row.proxy_status)));

@@ -1,6 +1,6 @@
-#include <relais/core/per_worker.hpp>
-
 #include "catch.hpp"
+
+#include <relais/core/per_worker.hpp>
 
 #include <atomic>
 #include <memory>

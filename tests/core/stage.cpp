@@ -1,7 +1,7 @@
-#include <relais/core/stage.hpp>
-
 #include "catch.hpp"
 #include "core/stand_ins.hpp"
+
+#include <relais/core/stage.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -108,9 +108,15 @@ struct allow_stage : relais::stage_base {
     }
 };
 
-http_stage http() { return {}; }
-websocket_stage websocket() { return {}; }
-tls_stage tls() { return {}; }
+http_stage http() {
+    return {};
+}
+websocket_stage websocket() {
+    return {};
+}
+tls_stage tls() {
+    return {};
+}
 respond_stage respond(std::string text = "respond") {
     respond_stage made;
     made.text = std::move(text);
@@ -173,11 +179,13 @@ static_assert(sizeof(chain<http_stage>) == 1);
 static_assert(sizeof(chain<respond_stage>) == sizeof(respond_stage));
 
 TEST_CASE("stages run in the order in which they are written, and unwind in the opposite one") {
-    auto whole = tls() | http() | outer | stage([](exchange& x, exchange::next next) -> awaitable<> {
+    auto whole = tls() | http() | outer |
+                 stage([](exchange& x, exchange::next next) -> awaitable<> {
                      x.seen += "(";
                      co_await next(x);
                      x.seen += ")";
-                 }) | respond();
+                 }) |
+                 respond();
     CHECK(seen_by<connection>(whole) == "tls http(<(respond)>)");
     CHECK(whole.size() == 5);
 }
@@ -200,12 +208,14 @@ TEST_CASE("chains nest and are copied; composing leaves the parts as they were")
     auto copy = app;
     CHECK(seen_by<exchange>(copy) == "<a>");
     CHECK(seen_by<connection>(http() | app) == "http(<a>)");
-    static_assert(std::is_same_v<decltype(guards | (guards | respond())), decltype((guards | guards) | respond())>);
+    static_assert(std::is_same_v<decltype(guards | (guards | respond())),
+                                 decltype((guards | guards) | respond())>);
 }
 
 TEST_CASE("stages may be moved only") {
     auto make = [] {
-        return [held = std::make_unique<std::string>("held ")](exchange& x, exchange::next next) -> awaitable<> {
+        return [held = std::make_unique<std::string>("held ")](exchange& x,
+                                                               exchange::next next) -> awaitable<> {
             x.seen += *held;
             return next(x);
         };
@@ -256,7 +266,8 @@ TEST_CASE("generic lambdas are stages of whatever is around them") {
         in.seen += "generic ";
         return next(in);
     };
-    CHECK(seen_by<connection>(stage(generic) | http() | generic | respond()) == "generic http(generic respond)");
+    CHECK(seen_by<connection>(stage(generic) | http() | generic | respond()) ==
+          "generic http(generic respond)");
     CHECK(seen_by<exchange>(websocket() | generic | proxy_stage()) ==
           "[onegeneric  delivered][twogeneric  delivered]");
     auto terminal = [](auto& in) -> awaitable<> {
@@ -271,7 +282,8 @@ TEST_CASE("a class may state its faces") {
     CHECK(seen_by<connection>(stage(stated()) | respond()) == "stated(respond)");
 
     // Of those that fit, the stated ones; a terminal is a face too.
-    CHECK(seen_by<exchange>(websocket() | only_messages() | only_messages()) == "[one ended][two ended]");
+    CHECK(seen_by<exchange>(websocket() | only_messages() | only_messages()) ==
+          "[one ended][two ended]");
 }
 
 TEST_CASE("the same kind is preferred where several ways are open") {
@@ -294,7 +306,8 @@ TEST_CASE("the same kind is preferred where several ways are open") {
 TEST_CASE("bases, overloads, noexcept and references to const are called as the language does") {
     struct base_of_both {
         awaitable<> operator()(exchange const& x) const noexcept {
-            const_cast<exchange&>(x).seen += "const "; // NOLINT: what a terminal may see is up to it
+            const_cast<exchange&>(x).seen +=
+                "const "; // NOLINT: what a terminal may see is up to it
             co_return;
         }
     };
@@ -315,9 +328,10 @@ TEST_CASE("bases, overloads, noexcept and references to const are called as the 
             return next(in);
         }
     };
-    CHECK(seen_by<connection>(stage(overloaded()) | http() | overloaded() | respond()) == "c http(x respond)");
-    CHECK(seen_by<exchange>(stage(std::function<awaitable<>(exchange&, exchange::next)>(outer)) | respond()) ==
-          "<respond>");
+    CHECK(seen_by<connection>(stage(overloaded()) | http() | overloaded() | respond()) ==
+          "c http(x respond)");
+    CHECK(seen_by<exchange>(stage(std::function<awaitable<>(exchange&, exchange::next)>(outer)) |
+                            respond()) == "<respond>");
 }
 
 TEST_CASE("a chain without a terminal is a stage that others may call") {
@@ -355,7 +369,8 @@ TEST_CASE("a stage may call next again, or never, and each next has an identity"
 }
 
 TEST_CASE("passing on costs no frame and calls the next stage directly") {
-    // A stage that is no coroutine runs when it is called; the awaitable it returns is that of the one behind it.
+    // A stage that is no coroutine runs when it is called; the awaitable it returns is that of the
+    // one behind it.
     static int depth = 0;
     auto marking = [](exchange& x, exchange::next next) {
         ++depth;
@@ -376,12 +391,16 @@ TEST_CASE("what coroutine lambdas of a chain write through captured references i
                      ++hits;
                      co_await next(x);
                      text += "after";
-                 }) | [&hits](exchange& x, exchange::next next) { ++hits; return next(x); }
-                 | [&](exchange&) -> awaitable<> {
-                       ++hits;
-                       text += "inside ";
-                       co_return;
-                   };
+                 }) |
+                 [&hits](exchange& x, exchange::next next) {
+                     ++hits;
+                     return next(x);
+                 } |
+                 [&](exchange&) -> awaitable<> {
+        ++hits;
+        text += "inside ";
+        co_return;
+    };
     seen_by<exchange>(whole);
     CHECK(hits == 3);
     CHECK(text == "inside after");
@@ -416,7 +435,8 @@ TEST_CASE("stages suspend and resume like any coroutine") {
         co_await boost::asio::post(boost::asio::use_awaitable);
         x.seen += "s";
     };
-    CHECK(seen_by<connection>(http() | suspending | outer | suspending | respond()) == "http(s<sresponds>s)");
+    CHECK(seen_by<connection>(http() | suspending | outer | suspending | respond()) ==
+          "http(s<sresponds>s)");
 }
 
 TEST_CASE("prepare is called for each stage that has it, the outermost first") {

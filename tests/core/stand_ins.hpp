@@ -1,7 +1,7 @@
 #pragma once
 
-// Small stand-ins of what stages work on, for tests of the composition alone. A unit that includes this is never linked
-// with the library's own classes.
+// Small stand-ins of what stages work on, for tests of the composition alone. A unit that includes
+// this is never linked with the library's own classes.
 
 #include <relais/core/stage.hpp>
 

@@ -1,6 +1,6 @@
-#include <relais/core/state.hpp>
-
 #include "catch.hpp"
+
+#include <relais/core/state.hpp>
 
 #include <cstdint>
 #include <memory>

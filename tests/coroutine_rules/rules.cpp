@@ -1,10 +1,11 @@
-// The forms of coroutine code that this project allows itself, executed. g++ 12 makes wrong code of others: it destroys
-// temporaries twice, loses frames, or crashes (its tracker: 107288 and kin); those stand in comments and are not run.
-// Under AddressSanitizer with g++ 12 this file tells whether the allowed forms are right.
-
-#include <relais/core/awaitable.hpp>
+// The forms of coroutine code that this project allows itself, executed. g++ 12 makes wrong code of
+// others: it destroys temporaries twice, loses frames, or crashes (its tracker: 107288 and kin);
+// those stand in comments and are not run. Under AddressSanitizer with g++ 12 this file tells
+// whether the allowed forms are right.
 
 #include "catch.hpp"
+
+#include <relais/core/awaitable.hpp>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -32,12 +33,15 @@ namespace {
 namespace net = boost::asio;
 using relais::awaitable;
 
-// A class with constructors, on the heap so that AddressSanitizer sees a second destruction, and counted.
+// A class with constructors, on the heap so that AddressSanitizer sees a second destruction, and
+// counted.
 class tracked {
 public:
     static inline int living = 0;
 
-    explicit tracked(std::string_view text) : text_(std::make_unique<std::string>(text)) { ++living; }
+    explicit tracked(std::string_view text) : text_(std::make_unique<std::string>(text)) {
+        ++living;
+    }
     tracked(tracked const& other) : text_(std::make_unique<std::string>(*other.text_)) { ++living; }
     tracked(tracked&& other) noexcept : text_(std::move(other.text_)) { ++living; }
     tracked& operator=(tracked other) noexcept {
@@ -129,7 +133,8 @@ awaitable<> nothing() {
 
 } // namespace
 
-// Rule: no aggregate temporary with a non-trivial destructor in a full expression that contains co_await. Not allowed:
+// Rule: no aggregate temporary with a non-trivial destructor in a full expression that contains
+// co_await. Not allowed:
 //     co_await with_options({.name = "a"});
 //     awaitable<> f(options o = {});  ...  co_await f();
 TEST_CASE("aggregates are named first") {
@@ -145,7 +150,8 @@ TEST_CASE("temporaries of classes with constructors") {
     run([]() -> awaitable<> {
         auto a = co_await by_value(tracked("a string that is longer than any small buffer"));
         CHECK(a == "a string that is longer than any small buffer");
-        auto b = co_await by_reference(tracked("another string that is longer than any small buffer"));
+        auto b =
+            co_await by_reference(tracked("another string that is longer than any small buffer"));
         CHECK(b == "another string that is longer than any small buffer");
         auto c = co_await by_value(co_await make("made by an awaited function"));
         CHECK(c == "made by an awaited function");
@@ -179,7 +185,9 @@ TEST_CASE("temporary lambdas capture references and trivial values only") {
         CHECK(a == 2);
         auto by_value = co_await calling([b] { return b; });
         CHECK(by_value == 2);
-        auto named = [object = tracked("held by a named lambda")] { return static_cast<int>(object.text().size()); };
+        auto named = [object = tracked("held by a named lambda")] {
+            return static_cast<int>(object.text().size());
+        };
         auto size = co_await calling(named);
         CHECK(size == 22);
         auto again = co_await calling(std::move(named));
@@ -203,8 +211,8 @@ TEST_CASE("a choice between awaits is an if") {
     }(choose));
 }
 
-// Rule: never co_await in the condition of if, while or switch; in a coroutine without a local at function scope the code
-// crashes. Not allowed:
+// Rule: never co_await in the condition of if, while or switch; in a coroutine without a local at
+// function scope the code crashes. Not allowed:
 //     if (!co_await truth(false)) co_return;
 //     while (co_await truth(true)) ...
 //     switch (co_await number(1)) ...
@@ -246,8 +254,7 @@ awaitable<> named_in_switch() {
         co_await turn();
         steps += "d";
         co_return;
-    default:
-        steps += "wrong";
+    default: steps += "wrong";
     }
 }
 
@@ -304,12 +311,14 @@ TEST_CASE("awaited functions take references, scalars, views and classes with co
         auto result = co_await by_view(text, numbers);
         CHECK(result == "text that outlives the call 123");
         // A temporary lives until the end of the full expression, which is after the await.
-        auto temporary = co_await by_view(std::string("a temporary that is long enough "), std::span(numbers));
+        auto temporary =
+            co_await by_view(std::string("a temporary that is long enough "), std::span(numbers));
         CHECK(temporary == "a temporary that is long enough 123");
     }());
 }
 
-// Rule: no capturing lambda coroutine that is called at once: its captures die before it runs. Not allowed:
+// Rule: no capturing lambda coroutine that is called at once: its captures die before it runs. Not
+// allowed:
 //     co_spawn(executor, [this, x]() -> awaitable<> { ... }(), detached);
 TEST_CASE("lambda coroutines take arguments, or are kept while they run") {
     auto coroutine = [](tracked argument) -> awaitable<> {
@@ -360,8 +369,9 @@ TEST_CASE("clean-up awaits after cancellation") {
         seen += "cleaned";
     };
     std::exception_ptr thrown;
-    net::co_spawn(context, work(log),
-                  net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e) { thrown = e; }));
+    net::co_spawn(
+        context, work(log),
+        net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e) { thrown = e; }));
     context.poll();
     net::post(context, [&] { signal.emit(net::cancellation_type::terminal); });
     context.restart();

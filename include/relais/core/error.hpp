@@ -13,8 +13,9 @@
 
 namespace relais {
 
-/// Why an exchange ended: exactly one for each. It gives the status, the access log's word, the metric's label, the
-/// health accounting, whether another try is allowed, and the Proxy-Status token (RFC 9209).
+/// Why an exchange ended: exactly one for each. It gives the status, the access log's word, the
+/// metric's label, the health accounting, whether another try is allowed, and the Proxy-Status
+/// token (RFC 9209).
 enum class end_reason : std::uint8_t {
     completed, ///< the response or the tunnel ended as it should
 
@@ -89,12 +90,12 @@ enum class end_side : std::uint8_t { none, downstream, upstream, local };
 
 /// What the exchange was about to do.
 enum class end_phase : std::uint8_t {
-    done,          ///< it had finished
-    idle,          ///< waiting for the first byte of a request
-    tls,           ///< the handshake with a client
+    done, ///< it had finished
+    idle, ///< waiting for the first byte of a request
+    tls,  ///< the handshake with a client
     request_head,
     request_body,
-    stages,        ///< in the stages, routes among them
+    stages, ///< in the stages, routes among them
     resolve,
     connect,
     upstream_tls,
@@ -111,19 +112,20 @@ enum class end_cause : std::uint8_t {
     too_large,
     unsupported,
     timeout,
-    closed,      ///< reset, or an end too early
-    refused,     ///< by the peer, or by a stage that guards
+    closed,  ///< reset, or an end too early
+    refused, ///< by the peer, or by a stage that guards
     unreachable,
-    missing,     ///< there is nothing of that name, or nothing that would serve it
-    limit,       ///< a limit on rates, loads or numbers
+    missing, ///< there is nothing of that name, or nothing that would serve it
+    limit,   ///< a limit on rates, loads or numbers
     loop,
     shutdown,
-    failure,     ///< an exception, or an error of the system
-    misuse,      ///< a mistake in a stage
+    failure, ///< an exception, or an error of the system
+    misuse,  ///< a mistake in a stage
 };
 
-/// Whether a request that ended so may go to another server, or to the same one on a fresh connection. Never once a
-/// byte of the response reached the client, and only as long as its body can be sent again.
+/// Whether a request that ended so may go to another server, or to the same one on a fresh
+/// connection. Never once a byte of the response reached the client, and only as long as its body
+/// can be sent again.
 enum class retry_rule : std::uint8_t {
     never,
     if_idempotent, ///< the server may have seen the request
@@ -142,7 +144,7 @@ struct end_reason_row {
     std::string_view proxy_status; ///< the error type of RFC 9209, section 2.3; empty: none
     bool counts_against_upstream;  ///< a failure for health accounting
     retry_rule retry;
-    std::string_view sentence;     ///< for people
+    std::string_view sentence; ///< for people
 };
 
 /// All reasons, in the order of the enumeration.
@@ -169,8 +171,8 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-/// A mistake in a stage: next called after respond, a retry of a body that is gone, and so on. The exchange is
-/// answered by 500, and a debug build stops where it happens.
+/// A mistake in a stage: next called after respond, a retry of a body that is gone, and so on. The
+/// exchange is answered by 500, and a debug build stops where it happens.
 class stage_misuse : public std::logic_error {
 public:
     using std::logic_error::logic_error;

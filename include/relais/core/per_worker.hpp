@@ -9,8 +9,8 @@
 
 namespace relais {
 
-/// One object of `T` for each worker, made where it is first used: what a stage wants to have without
-/// synchronisation (a pool of connections, a cache, counters).
+/// One object of `T` for each worker, made where it is first used: what a stage wants to have
+/// without synchronisation (a pool of connections, a cache, counters).
 ///
 ///     class counting {
 ///     public:
@@ -23,8 +23,8 @@ namespace relais {
 ///         per_worker<counters> requests_;
 ///     };
 ///
-/// Copies mean the same objects, so that a stage may be copied into several chains. An object lives until its
-/// worker ends, and dies on the worker's thread. To be used on workers only.
+/// Copies mean the same objects, so that a stage may be copied into several chains. An object lives
+/// until its worker ends, and dies on the worker's thread. To be used on workers only.
 template <class T>
 class per_worker {
 public:
@@ -38,8 +38,8 @@ public:
         requires std::is_invocable_r_v<T, Make const&>
     explicit per_worker(Make make) : source_(std::make_shared<source_of<Make>>(std::move(make))) {}
 
-    /// The object of the current worker. What the first use throws while it makes the object is passed on, and the
-    /// next use tries again.
+    /// The object of the current worker. What the first use throws while it makes the object is
+    /// passed on, and the next use tries again.
     T& get() const;
 
     T& operator*() const { return get(); }

@@ -5,47 +5,47 @@
 ///
 /// A stage is anything that can be called so, and returns `awaitable<>`:
 ///
-///     awaitable<> stamp(exchange& x, exchange::next next) {   // a function, which may live in a .cpp file
-///         co_await next(x);                                   // hand the request on; the response head is there after
+///     awaitable<> stamp(exchange& x, exchange::next next) {
+///         co_await next(x);                          // hand on; the response head is there after
 ///         x.response.set("X-Served-By", "relais");
 ///     }
 ///
-/// It may look at what comes, change it, answer it itself and return, or hand it on with `next` and act again after
-/// that. A stage without `next` is a terminal and ends a chain. Stages work on connections, on exchanges (a request
-/// and its response) or on messages (of a WebSocket): `connection&` and `connection::next`, and so on. A stage that
-/// takes one kind and calls the `next` of another turns connections into exchanges (`http`) or exchanges into
-/// messages (`websocket`).
-///
-/// A class with a const call operator holds options:
+/// It may look at what comes, change it, answer it itself and return, or hand it on with `next` and
+/// act again after that. A stage without `next` is a terminal and ends a chain. Stages work on
+/// connections, on exchanges (a request and its response) or on messages (of a WebSocket):
+/// `connection&` and `connection::next`, and so on. A stage that takes one kind and calls the
+/// `next` of another turns connections into exchanges (`http`) or exchanges into messages
+/// (`websocket`). A stage may be a function in a .cpp file. A class holds options:
 ///
 ///     class stamp {
 ///     public:
 ///         explicit stamp(std::string name) : name_(std::move(name)) {}
-///         awaitable<> operator()(exchange& x, exchange::next next) const { ... }
-///         void prepare() const;   // optional: called once at start, before the first connection
+///         awaitable<> operator()(exchange& x, exchange::next next) const;
+///         void prepare() const; // optional: called at start, before the first connection
 ///
 ///     private:
 ///         std::string name_;
 ///     };
 ///
-/// - The operator is const because all workers call one stage at once. Composing copies the stage; what copies share
-///   sits behind a `shared_ptr`. What belongs to one request goes into `x.state`, what belongs to a worker into a
-///   `per_worker<T>`, and what belongs to the program is synchronised by the stage.
+/// - The operator is const because all workers call one stage at once. Composing copies the stage;
+///   what copies share sits behind a `shared_ptr`. What belongs to one request goes into `x.state`,
+///   what belongs to a worker into a `per_worker<T>`, and what belongs to the program is
+///   synchronised by the stage.
 /// - A stage with nothing to do afterwards writes `return next(x);` and costs no coroutine frame.
-/// - `a | b | c` is a chain, and the first one written is the outermost. A chain is a stage again: it can be named,
-///   copied into several listeners, and put into another chain. `stage(f)` starts a chain with a function or a class
-///   of one's own.
-/// - What a stage works on is found by asking how it can be called. Where more than one answer fits, its neighbours
-///   in the chain decide. A class may state it:
+/// - `a | b | c` is a chain, and the first one written is the outermost. A chain is a stage again:
+///   it can be named, copied into several listeners, and put into another chain. `stage(f)` starts
+///   a chain with a function or a class of one's own.
+/// - What a stage works on is found by asking how it can be called. Where more than one answer
+///   fits, its neighbours in the chain decide. A class may state it, and then it is not asked:
 ///
-///       using faces = relais::faces<relais::face<exchange, exchange>, relais::face<message, void>>;
+///       using faces = relais::faces<relais::face<exchange>, relais::face<message, void>>;
 ///
 /// - A stage that has to be outside of others says so, and a wrong order does not compile:
 ///
-///       using outside_of = relais::tags<relais::authentication>;   // this must stand before ...
-///       using provides = relais::tags<relais::authentication>;     // ... what has this
+///       using outside_of = relais::tags<relais::authentication>; // this has to stand before ...
+///       using provides = relais::tags<relais::authentication>;   // ... what has this
 ///
-///   The branches of `routes` are seen each on its own.
+///   The branches of `routes` are checked each on its own.
 
 #include <relais/config.hpp>
 #include <relais/core/awaitable.hpp>
@@ -59,8 +59,9 @@
 
 namespace relais {
 
-/// A class that wants to hear of each call of a `next` that is handed an object of it. `chain` and `entry` together
-/// tell one `next` from another: calls of the same one are tries of the same thing.
+/// A class that wants to hear of each call of a `next` that is handed an object of it. `chain` and
+/// `entry` together tell one `next` from another: calls of the same one are tries of the same
+/// thing.
 template <class T>
 struct next_hook {
     static void called(T&, void const* /*chain*/, void const* /*entry*/) noexcept {}
@@ -74,8 +75,8 @@ struct next_hook<exchange> {
 
 /// What comes after a stage: `connection::next`, `exchange::next`, `message::next`.
 ///
-/// Two pointers, cheap to copy. It stays valid as long as the chain, which the listener keeps until its last
-/// connection has ended.
+/// Two pointers, cheap to copy. It stays valid as long as the chain, which the listener keeps until
+/// its last connection has ended.
 template <class T>
 class basic_next {
 public:
@@ -85,8 +86,7 @@ public:
     basic_next(void const* chain, entry e) noexcept : chain_(chain), entry_(e) {}
 
     /// Hands `in` on. The awaitable is that of the stage that follows: there is no frame between.
-    [[nodiscard("nothing happens until it is awaited: write co_await next(x) or return next(x)")]] awaitable<>
-    operator()(T& in) const {
+    [[nodiscard("write co_await next(x), or return next(x)")]] awaitable<> operator()(T& in) const {
         next_hook<T>::called(in, chain_, reinterpret_cast<void const*>(entry_));
         return entry_(chain_, in);
     }
@@ -96,7 +96,8 @@ private:
     entry entry_;
 };
 
-/// One way in which a stage can be called: what goes in, and what its `next` takes; `void` for a terminal.
+/// One way in which a stage can be called: what goes in, and what its `next` takes; `void` for a
+/// terminal.
 template <class In, class Out = In>
 struct face {};
 
@@ -114,35 +115,38 @@ struct authentication {};
 /// Provided by stages that decide by the client's address.
 struct address_check {};
 
-/// The base of the library's own stages: they start a chain without `stage()`. A user's class may have it too.
+/// The base of the library's own stages: they start a chain without `stage()`. A user's class may
+/// have it too.
 struct stage_base {};
 
-/// Gives a stage its name in the compiler's messages: `RELAIS_STAGE_NAME("cors()");` in the class, public.
-#define RELAIS_STAGE_NAME(name)                                                                                        \
-    template <::relais::detail::mistake M>                                                                             \
-    struct relais_sentence : ::relais::detail::stage_sentence<M> {                                                     \
-        RELAIS_DETAIL_ORDER_SENTENCES(name);                                                                           \
+/// Gives a stage its name in the compiler's messages: `RELAIS_STAGE_NAME("cors()");` in the class,
+/// public.
+#define RELAIS_STAGE_NAME(name)                                                                    \
+    template <::relais::detail::mistake M>                                                         \
+    struct relais_sentence : ::relais::detail::stage_sentence<M> {                                 \
+        RELAIS_DETAIL_ORDER_SENTENCES(name);                                                       \
     }
 
-/// A rule about order with a sentence of its own, in the class, public, in the place of `outside_of`; the stage has
-/// to stand before those that provide the tag.
-#define RELAIS_OUTSIDE_OF(tag, sentence)                                                                               \
-    template <class Stage>                                                                                             \
-    static constexpr void relais_outside_of(tag*) {                                                                    \
-        static_assert(sizeof(Stage) == 0, sentence);                                                                   \
-    }                                                                                                                  \
+/// A rule about order with a sentence of its own, in the class, public, in the place of
+/// `outside_of`; the stage has to stand before those that provide the tag.
+#define RELAIS_OUTSIDE_OF(tag, sentence)                                                           \
+    template <class Stage>                                                                         \
+    static constexpr void relais_outside_of(tag*) {                                                \
+        static_assert(sizeof(Stage) == 0, sentence);                                               \
+    }                                                                                              \
     static_assert(true)
 
 /// Stages in a row, the outermost first. Made by `operator|` and `stage()`.
 ///
-/// A chain that ends in a terminal is called with what it works on; the caller keeps it alive until then. One that
-/// does not can be called with what follows, as any stage.
+/// A chain that ends in a terminal is called with what it works on; the caller keeps it alive until
+/// then. One that does not can be called with what follows, as any stage.
 template <class... Stages>
 class chain {
 public:
     explicit chain(std::tuple<Stages...> stages) : stages_(std::move(stages)) {}
 
-    /// Runs the whole chain, which has to end in a terminal. The awaitable is that of the first stage.
+    /// Runs the whole chain, which has to end in a terminal. The awaitable is that of the first
+    /// stage.
     awaitable<> operator()(connection& in) const
         requires detail::serves<connection, Stages...>
     {
@@ -159,7 +163,8 @@ public:
         return run<0, message, void>(this, in);
     }
 
-    /// Runs a chain without a terminal, and then what follows. Costs a frame, which composing does not.
+    /// Runs a chain without a terminal, and then what follows. Costs a frame, which composing does
+    /// not.
     template <class Out>
         requires detail::leads<connection, Out, Stages...>
     awaitable<> operator()(connection& in, basic_next<Out> next) const {
@@ -190,13 +195,14 @@ public:
         return &run<0, In, void>;
     }
 
-    /// Calls `prepare()` of each stage that has one, the outermost first: files are opened, certificates loaded,
-    /// names resolved. The server does so at start, before the first connection; copies of one stage in several
-    /// chains are called once each.
+    /// Calls `prepare()` of each stage that has one, the outermost first: files are opened,
+    /// certificates loaded, names resolved. The server does so at start, before the first
+    /// connection; copies of one stage in several chains are called once each.
     /// \throws startup_error what a stage says about its configuration.
     void prepare() const;
 
-    /// Calls `visitor(stage)` for each stage, the outermost first: how more calls of the kind of `prepare` are made.
+    /// Calls `visitor(stage)` for each stage, the outermost first: how more calls of the kind of
+    /// `prepare` are made.
     template <class Visitor>
     void visit(Visitor&& visitor) const {
         std::apply([&](Stages const&... stages) { (visitor(stages), ...); }, stages_);
@@ -225,7 +231,8 @@ private:
     std::tuple<Stages...> stages_;
 };
 
-/// Starts a chain with a stage of one's own: a function, a lambda, an object. A chain stays what it is.
+/// Starts a chain with a stage of one's own: a function, a lambda, an object. A chain stays what it
+/// is.
 template <class F>
 [[nodiscard]] auto stage(F&& f);
 
@@ -236,13 +243,14 @@ template <class Left, class Right>
     requires detail::composable<Left, Right>
 [[nodiscard]] auto operator|(Left&& left, Right&& right);
 
-/// Checks that a stage or a chain serves `In` as a whole: that it can begin with `In` and ends in a terminal. What
-/// `listen()`, `at()` and `oneshot()` call, so that what is missing is said in one sentence.
+/// Checks that a stage or a chain serves `In` as a whole: that it can begin with `In` and ends in a
+/// terminal. What `listen()`, `at()` and `oneshot()` call, so that what is missing is said in one
+/// sentence.
 template <class In, class S>
 constexpr void require_complete(S const& stage_or_chain);
 
-/// A whole chain of a type that is not known any more: what a listener runs for `connection`, a branch of `routes`
-/// for `exchange`. Copies share the stages.
+/// A whole chain of a type that is not known any more: what a listener runs for `connection`, a
+/// branch of `routes` for `exchange`. Copies share the stages.
 template <class In>
 class any_chain {
 public:
@@ -256,14 +264,19 @@ public:
         keep(stage(std::forward<S>(stage_or_chain)));
     }
 
-    /// Runs it. There is no frame between the caller and the first stage. Keep the object until the end.
+    /// Runs it. There is no frame between the caller and the first stage. Keep the object until the
+    /// end.
     awaitable<> operator()(In& in) const { return entry_(stages_.get(), in); }
 
     /// The chain as a `next`, valid as long as a copy of this lives.
     basic_next<In> entry() const noexcept { return {stages_.get(), entry_}; }
 
+    /// Prepares the stages, see `chain::prepare`.
     /// \throws startup_error what a stage says about its configuration.
-    void prepare() const { prepare_(stages_.get()); }
+    void prepare() const {
+        if (prepare_)
+            prepare_(stages_.get());
+    }
 
     explicit operator bool() const noexcept { return stages_ != nullptr; }
 

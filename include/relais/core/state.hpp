@@ -13,9 +13,9 @@ namespace relais {
 ///     x.state.emplace<session>(std::move(name));      // in an outer stage
 ///     auto& user = x.state.get<session>().user;       // in an inner one
 ///
-/// Made for a handful of objects: looking one up walks a list. Costs a pointer while it is empty. Objects are
-/// destroyed in the opposite order of their making; while one is, those made before it are still found. One worker's
-/// thread only.
+/// Made for a handful of objects: looking one up walks a list. Costs a pointer while it is empty.
+/// Objects are destroyed in the opposite order of their making; while one is, those made before it
+/// are still found. One worker's thread only.
 class state {
 public:
     state() noexcept = default;
@@ -23,8 +23,8 @@ public:
     state& operator=(state&& other) noexcept;
     ~state() { clear(); }
 
-    /// Makes the object of type `T`; one that was there is destroyed first. References to it last until `erase`,
-    /// `clear`, or the next `emplace` of the same type.
+    /// Makes the object of type `T`; one that was there is destroyed first. References to it last
+    /// until `erase`, `clear`, or the next `emplace` of the same type.
     template <class T, class... Arguments>
     T& emplace(Arguments&&... arguments);
 
@@ -35,7 +35,8 @@ public:
     T const* find() const noexcept;
 
     /// The object of type `T`.
-    /// \throws stage_misuse when there is none: the stage that makes it has to stand outside of the one that asks.
+    /// \throws stage_misuse when there is none: the stage that makes it has to stand outside of the
+    /// one that asks.
     template <class T>
     T& get();
     template <class T>

@@ -101,15 +101,17 @@ struct face_matrix {
 };
 
 template <class F, class... Arguments>
-concept called_with = requires(F& f, Arguments... arguments) { f(static_cast<Arguments>(arguments)...); };
+concept called_with =
+    requires(F& f, Arguments... arguments) { f(static_cast<Arguments>(arguments)...); };
 
 template <class F, class... Arguments>
 concept fits = requires(F& f, Arguments... arguments) {
     { f(static_cast<Arguments>(arguments)...) } -> std::same_as<awaitable<>>;
 };
 
-// Same-kind pairs and terminals are asked first: a generic lambda without a return type of its own is instantiated
-// by the question, and `next(x)` with the wrong kind in its body would be a hard error.
+// Same-kind pairs and terminals are asked first: a generic lambda without a return type of its own
+// is instantiated by the question, and `next(x)` with the wrong kind in its body would be a hard
+// error.
 template <class F>
 consteval face_matrix deduced_faces() {
     face_matrix m;
@@ -149,8 +151,9 @@ struct stated_faces<faces<face<In, Out>...>> : std::true_type {
     }
 
     static consteval face_matrix matrix() {
-        static_assert((kind<In> && ...) && ((kind_of<Out> <= nothing) && ...),
-                      "a face is made of connection, exchange and message, or of void in the place of Out");
+        static_assert(
+            (kind<In> && ...) && ((kind_of<Out> <= nothing) && ...),
+            "a face is made of connection, exchange and message, or of void in the place of Out");
         face_matrix m;
         ((m.at[kind_of<In>][kind_of<Out>] = true), ...);
         return m;
@@ -232,12 +235,13 @@ template <class F>
 struct first_parameter<F> : first_parameter<decltype(&F::operator())> {};
 
 template <class F>
-concept called_somehow = called_with<F, connection&, basic_next<connection>> ||
-                         called_with<F, exchange&, basic_next<exchange>> ||
-                         called_with<F, message&, basic_next<message>> || called_with<F, connection&> ||
-                         called_with<F, exchange&> || called_with<F, message&> ||
-                         called_with<F, connection&, basic_next<exchange>> ||
-                         called_with<F, exchange&, basic_next<message>>;
+concept called_somehow =
+    called_with<F, connection&, basic_next<connection>> ||
+    called_with<F, exchange&, basic_next<exchange>> ||
+    called_with<F, message&, basic_next<message>> || called_with<F, connection&> ||
+    called_with<F, exchange&> || called_with<F, message&> ||
+    called_with<F, connection&, basic_next<exchange>> ||
+    called_with<F, exchange&, basic_next<message>>;
 
 template <class F>
 consteval mistake mistake_of_stage() {
@@ -247,7 +251,7 @@ consteval mistake mistake_of_stage() {
         return mistake::none;
     } else if constexpr (states_faces<F>) {
         return stated_faces<typename F::faces>::template all_callable<F>() ? mistake::not_const
-                                                                            : mistake::wrong_faces;
+                                                                           : mistake::wrong_faces;
     } else if constexpr (called_somehow<F const>) {
         return mistake::wrong_result;
     } else if constexpr (!deduced_faces<F>().empty()) {
@@ -259,13 +263,15 @@ consteval mistake mistake_of_stage() {
     }
 }
 
-// Why `right` cannot take what comes: the kinds that come, and the kinds that it takes, have none in common.
+// Why `right` cannot take what comes: the kinds that come, and the kinds that it takes, have none
+// in common.
 constexpr mistake mismatch(unsigned comes, unsigned taken) {
     if (taken == kind_of<connection>)
         return mistake::before_http;
     if (taken == kind_of<exchange>)
         return comes == kind_of<connection> ? mistake::needs_http : mistake::before_websocket;
-    return comes == kind_of<connection> ? mistake::needs_http_and_websocket : mistake::needs_websocket;
+    return comes == kind_of<connection> ? mistake::needs_http_and_websocket
+                                        : mistake::needs_websocket;
 }
 
 constexpr unsigned first_taken(face_matrix const& m) {
@@ -275,50 +281,54 @@ constexpr unsigned first_taken(face_matrix const& m) {
     return in;
 }
 
-// A static_assert takes a literal only: each sentence has to be spelled where the name of its stage is known.
+// A static_assert takes a literal only: each sentence has to be spelled where the name of its stage
+// is known.
+// clang-format off
 template <mistake M>
 struct stage_sentence {
     static_assert(M != mistake::not_a_stage,
-                  "this is not a stage: a stage is awaitable<> (exchange& x, exchange::next next), with connection or "
-                  "message where it works on those, and without next where it is a terminal");
+        "this is not a stage: a stage is awaitable<> (exchange& x, exchange::next next), with "
+        "connection or message where it works on those, and without next where it is a terminal");
     static_assert(M != mistake::not_const,
-                  "the call operator of this stage is not const: several workers call one stage at once; write const "
-                  "behind its parameters (drop mutable, in a lambda), and keep what it changes in the exchange's "
-                  "state, in an atomic, or in a per_worker");
+        "the call operator of this stage is not const: several workers call one stage at once; "
+        "write const behind its parameters (drop mutable, in a lambda), and keep what it changes "
+        "in the exchange's state, in an atomic, or in a per_worker");
     static_assert(M != mistake::by_value,
-                  "this stage takes its connection, exchange or message by value: take it by reference, as in "
-                  "awaitable<> (exchange& x, exchange::next next)");
+        "this stage takes its connection, exchange or message by value: take it by reference, as "
+        "in awaitable<> (exchange& x, exchange::next next)");
     static_assert(M != mistake::wrong_result,
-                  "this stage does not return awaitable<>: write awaitable<> (exchange& x, exchange::next next), and "
-                  "co_await next(x) or return next(x) in it");
+        "this stage does not return awaitable<>: write awaitable<> (exchange& x, exchange::next "
+        "next), and co_await next(x) or return next(x) in it");
     static_assert(M != mistake::wrong_faces,
-                  "this stage states faces for which it has no call operator: correct its list `faces`, or its "
-                  "operator");
+        "this stage states faces for which it has no call operator: correct its list `faces`, or "
+        "its operator");
     static_assert(M != mistake::cannot_copy,
-                  "this stage or chain cannot be copied: write std::move(...) around it");
+        "this stage or chain cannot be copied: write std::move(...) around it");
 };
 
-#define RELAIS_DETAIL_ORDER_SENTENCES(name)                                                                            \
-    static_assert(M != ::relais::detail::mistake::after_terminal,                                                      \
-                  "nothing can follow " name ": it answers by itself; put it last");                                   \
-    static_assert(M != ::relais::detail::mistake::needs_http,                                                          \
-                  name " works on requests: put http() before it");                                                    \
-    static_assert(M != ::relais::detail::mistake::needs_websocket,                                                     \
-                  name " works on messages: put websocket() before it");                                               \
-    static_assert(M != ::relais::detail::mistake::needs_http_and_websocket,                                            \
-                  name " works on messages: put http() and websocket() before it");                                    \
-    static_assert(M != ::relais::detail::mistake::before_http,                                                         \
-                  name " works on connections, and here there are requests already: put it before http()");            \
-    static_assert(M != ::relais::detail::mistake::before_websocket,                                                    \
-                  name " works on requests, and here there are messages already: put it before websocket()");          \
-    static_assert(M != ::relais::detail::mistake::out_of_order,                                                        \
-                  name " has to be outside of a stage that stands before it: put " name " first");                     \
-    static_assert(M != ::relais::detail::mistake::no_terminal,                                                         \
-                  "nothing answers behind " name ": end the chain with proxy_to(...), files(...), respond(...) or "    \
-                  "routes(...)");                                                                                      \
-    static_assert(M != ::relais::detail::mistake::no_terminal_for_connections,                                         \
-                  "nothing serves the connection behind " name ": go on with http() and end with proxy_to(...), "      \
-                  "files(...), respond(...) or routes(...), or end with relay(...)")
+#define RELAIS_DETAIL_ORDER_SENTENCES(name)                                                        \
+    static_assert(M != ::relais::detail::mistake::after_terminal,                                  \
+        "nothing can follow " name ": it answers by itself; put it last");                         \
+    static_assert(M != ::relais::detail::mistake::needs_http,                                      \
+        name " works on requests: put http() before it");                                          \
+    static_assert(M != ::relais::detail::mistake::needs_websocket,                                 \
+        name " works on messages: put websocket() before it");                                     \
+    static_assert(M != ::relais::detail::mistake::needs_http_and_websocket,                        \
+        name " works on messages: put http() and websocket() before it");                          \
+    static_assert(M != ::relais::detail::mistake::before_http,                                     \
+        name " works on connections, and here there are requests already: put it before http()");  \
+    static_assert(M != ::relais::detail::mistake::before_websocket,                                \
+        name " works on requests, and here there are messages already: put it before "             \
+        "websocket()");                                                                            \
+    static_assert(M != ::relais::detail::mistake::out_of_order,                                    \
+        name " has to be outside of a stage that stands before it: put " name " first");           \
+    static_assert(M != ::relais::detail::mistake::no_terminal,                                     \
+        "nothing answers behind " name ": end the chain with proxy_to(...), files(...), "          \
+        "respond(...) or routes(...)");                                                            \
+    static_assert(M != ::relais::detail::mistake::no_terminal_for_connections,                     \
+        "nothing serves the connection behind " name ": go on with http() and end with "           \
+        "proxy_to(...), files(...), respond(...) or routes(...), or end with relay(...)")
+// clang-format on
 
 template <class Stage, mistake M>
 struct general_sentence : stage_sentence<M> {
@@ -353,8 +363,11 @@ inline constexpr bool contains_tag<Tag, tags<Tags...>> = (std::same_as<Tag, Tags
 
 template <class Stage, class Tag>
 constexpr void check_tag() {
-    if constexpr (requires { Stage::template relais_outside_of<Stage>(static_cast<Tag*>(nullptr)); })
-        Stage::template relais_outside_of<Stage>(static_cast<Tag*>(nullptr)); // says it in the stage's own words
+    if constexpr (requires {
+                      Stage::template relais_outside_of<Stage>(static_cast<Tag*>(nullptr));
+                  })
+        Stage::template relais_outside_of<Stage>(
+            static_cast<Tag*>(nullptr)); // says it in the stage's own words
     else if constexpr (requires { typename Stage::outside_of; }) {
         if constexpr (contains_tag<Tag, typename Stage::outside_of>)
             complain<Stage, mistake::out_of_order>();
@@ -386,8 +399,8 @@ struct plan {
         return m;
     }();
 
-    // What stage `at` hands on when it gets `in` and the chain as a whole has to end in `target`. The same kind comes
-    // first.
+    // What stage `at` hands on when it gets `in` and the chain as a whole has to end in `target`.
+    // The same kind comes first.
     static consteval unsigned out_of(std::size_t at, unsigned in, unsigned target) {
         face_matrix const each[] = {faces_v<Stages>...};
         bool open[kinds] = {}; // which kinds the stages from `i` on take to the target
@@ -440,7 +453,8 @@ template <class... Left, class... Right>
 chain<Left..., Right...> join(chain<Left...>&& left, chain<Right...>&& right);
 
 template <class T>
-concept library_stage = is_chain<std::remove_cvref_t<T>> || std::is_base_of_v<stage_base, std::remove_cvref_t<T>>;
+concept library_stage =
+    is_chain<std::remove_cvref_t<T>> || std::is_base_of_v<stage_base, std::remove_cvref_t<T>>;
 
 // A user's function may stand on the left as well, where the other side is known to be a stage.
 template <class T>

@@ -35,7 +35,8 @@ struct joint<chain<Left...>, chain<Right...>> {
 
 template <class... Left, class... Right>
 chain<Left..., Right...> join(chain<Left...>&& left, chain<Right...>&& right) {
-    return chain<Left..., Right...>(std::tuple_cat(std::move(left.stages_), std::move(right.stages_)));
+    return chain<Left..., Right...>(
+        std::tuple_cat(std::move(left.stages_), std::move(right.stages_)));
 }
 
 template <class In, class... Stages>
@@ -78,7 +79,8 @@ awaitable<> chain<Stages...>::run(void const* context, In& in) {
             else
                 return std::get<I>(static_cast<open<End> const*>(context)->self->stages_);
         }();
-        constexpr unsigned out = detail::plan<Stages...>::out_of(I, detail::kind_of<In>, detail::kind_of<End>);
+        constexpr unsigned out =
+            detail::plan<Stages...>::out_of(I, detail::kind_of<In>, detail::kind_of<End>);
         if constexpr (out == detail::nothing) {
             return stage(in);
         } else {

@@ -17,7 +17,8 @@ template <class T>
 struct state::node_of : node {
     template <class... Arguments>
     explicit node_of(Arguments&&... arguments)
-        : node{nullptr, &detail::type_mark<T>, [](node* self) noexcept { delete static_cast<node_of*>(self); }},
+        : node{nullptr, &detail::type_mark<T>,
+               [](node* self) noexcept { delete static_cast<node_of*>(self); }},
           object(std::forward<Arguments>(arguments)...) {}
 
     T object;
@@ -25,7 +26,8 @@ struct state::node_of : node {
 
 template <class T, class... Arguments>
 T& state::emplace(Arguments&&... arguments) {
-    static_assert(std::is_same_v<T, std::remove_cvref_t<T>>, "state keeps objects: name a type without const and &");
+    static_assert(std::is_same_v<T, std::remove_cvref_t<T>>,
+                  "state keeps objects: name a type without const and &");
     erase<T>();
     auto* made = new node_of<T>(std::forward<Arguments>(arguments)...);
     made->older = newest_;

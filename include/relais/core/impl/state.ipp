@@ -20,7 +20,8 @@ RELAIS_DECL void state::clear() noexcept {
 }
 
 RELAIS_DECL void state::throw_missing() {
-    throw stage_misuse("state of a type was asked for that no stage has made: emplace<T>() it in a stage that stands "
+    throw stage_misuse("state of a type was asked for that no stage has made: emplace<T>() it in a "
+                       "stage that stands "
                        "before, or ask with find<T>()");
 }
 
