@@ -9,6 +9,7 @@
 #include <relais/version.hpp>
 
 #include <relais/core/awaitable.hpp>
+#include <relais/core/block_pool.hpp>
 #include <relais/core/clock.hpp>
 #include <relais/core/deadline.hpp>
 #include <relais/core/error.hpp>
@@ -61,7 +62,12 @@
 
 #include <relais/proxy/proxy_to.hpp>
 
+#include <relais/middleware/authenticated.hpp>
+#include <relais/middleware/basic_auth.hpp>
+#include <relais/middleware/bearer_auth.hpp>
 #include <relais/middleware/cors.hpp>
+#include <relais/middleware/redirect.hpp>
+#include <relais/middleware/respond.hpp>
 #include <relais/middleware/websocket_origin.hpp>
 
 #include <relais/server/server.hpp>

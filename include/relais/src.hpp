@@ -60,7 +60,11 @@
 
 #include <relais/proxy/impl/proxy_to.ipp>
 
+#include <relais/middleware/impl/basic_auth.ipp>
+#include <relais/middleware/impl/bearer_auth.ipp>
 #include <relais/middleware/impl/cors.ipp>
+#include <relais/middleware/impl/redirect.ipp>
+#include <relais/middleware/impl/respond.ipp>
 #include <relais/middleware/impl/websocket_origin.ipp>
 
 #include <relais/server/impl/server.ipp>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <relais/config.hpp>
+#include <relais/core/block_pool.hpp>
 #include <relais/core/clock.hpp>
 #include <relais/core/deadline.hpp>
 #include <relais/core/text_buffer.hpp>
@@ -88,6 +89,9 @@ public:
         return text_;
     }
 
+    /// Blocks for the heads of messages.
+    block_pool& blocks() noexcept { return blocks_; }
+
     static constexpr std::size_t scratch_size = 256 * 1024;
     static constexpr std::size_t outgoing_size = 320 * 1024;
 
@@ -144,6 +148,7 @@ private:
     std::unique_ptr<std::byte[]> scratch_;
     std::unique_ptr<std::byte[]> outgoing_;
     text_buffer text_;
+    block_pool blocks_;
     deadline_wheel deadlines_;
     std::vector<std::unique_ptr<gate>> retired_;
     std::vector<std::unique_ptr<gate>> gates_;

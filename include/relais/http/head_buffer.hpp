@@ -1,16 +1,16 @@
 #pragma once
 
 #include <relais/config.hpp>
+#include <relais/core/block_pool.hpp>
 
 #include <cstddef>
-#include <memory>
 
 namespace relais {
 
 /// The bytes of a head, and of what was read with it. Those of the usual size are used again by their worker.
 class head_buffer {
 public:
-    static constexpr std::size_t usual = 16 * 1024;
+    static constexpr std::size_t usual = block_pool::block_size;
 
     head_buffer() noexcept = default;
     head_buffer(head_buffer&& other) noexcept;
@@ -23,14 +23,19 @@ public:
     /// Makes it larger and keeps the first `used` bytes, which move.
     void grow(std::size_t capacity, std::size_t used);
 
-    void release() noexcept;
+    void release() noexcept {
+        if (bytes_)
+            give_back();
+    }
 
-    char* data() const noexcept { return bytes_.get(); }
+    char* data() const noexcept { return bytes_; }
     std::size_t capacity() const noexcept { return capacity_; }
     explicit operator bool() const noexcept { return bytes_ != nullptr; }
 
 private:
-    std::unique_ptr<char[]> bytes_;
+    void give_back() noexcept;
+
+    char* bytes_ = nullptr;
     std::size_t capacity_ = 0;
 };
 
