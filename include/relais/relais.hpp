@@ -22,6 +22,7 @@
 #include <relais/core/waiter.hpp>
 #include <relais/core/worker.hpp>
 
+#include <relais/net/async_stream.hpp>
 #include <relais/net/connect.hpp>
 #include <relais/net/connection.hpp>
 #include <relais/net/endpoint.hpp>

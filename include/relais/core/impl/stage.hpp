@@ -56,10 +56,24 @@ constexpr void check_complete(chain<Stages...> const*) {
         complain<last, mistake::no_terminal>();
 }
 
-template <class Stage>
+// A stage may want to know what follows it: ALPN depends on whether requests do.
+template <class Stage, class... After>
 void prepare_stage(Stage const& stage) {
-    if constexpr (requires { stage.prepare(); })
+    if constexpr (requires { stage.template prepare_before<After...>(); })
+        stage.template prepare_before<After...>();
+    else if constexpr (requires { stage.prepare(); })
         stage.prepare();
+}
+
+template <class... Stages>
+void prepare_stages(std::tuple<Stages...> const& stages) {
+    auto one = [&]<std::size_t I, std::size_t... Behind>(std::index_sequence<Behind...>) {
+        using all = std::tuple<Stages...>;
+        prepare_stage<std::tuple_element_t<I, all>, std::tuple_element_t<I + 1 + Behind, all>...>(std::get<I>(stages));
+    };
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (one.template operator()<I>(std::make_index_sequence<sizeof...(Stages) - 1 - I>()), ...);
+    }(std::index_sequence_for<Stages...>());
 }
 
 // In the place of a stage of which all is said: nothing more is said about its chain.
@@ -98,7 +112,7 @@ awaitable<> chain<Stages...>::run_open(In& in, open<Out> context) {
 
 template <class... Stages>
 void chain<Stages...>::prepare() const {
-    visit([](auto const& stage) { detail::prepare_stage(stage); });
+    detail::prepare_stages(stages_);
 }
 
 template <class F>
