@@ -31,7 +31,7 @@ struct worker_options {
 ///
 /// A connection lives and dies on one worker. Everything here belongs to the worker's thread, except `post`,
 /// `context` and `index`.
-class worker : private batch_observer {
+class worker final : private batch_observer {
 public:
     explicit worker(worker_options options = {});
     worker(worker const&) = delete;
@@ -58,7 +58,7 @@ public:
     /// The date by the worker's clock.
     std::chrono::system_clock::time_point wall_time() const { return time_->wall(); }
 
-    /// Runs until `stop()` or until nothing is left to do. The calling thread becomes the worker's.
+    /// Runs until `stop()`. The calling thread becomes the worker's.
     void run();
 
     /// Runs what is ready and returns. The calling thread becomes the worker's for the length of the call.

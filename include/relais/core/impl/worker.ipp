@@ -23,11 +23,13 @@ RELAIS_DECL worker::~worker() {
         g->writer.abandon();
         g->reader.abandon(); // a gate that went with its coroutine is only retired so far
     }
-    locals_.clear();
+    while (!locals_.empty()) // the last one made goes first
+        locals_.pop_back();
     waiter_.reset();
     timer_.reset();
     context_.reset();
-    lasting_.clear();
+    while (!lasting_.empty())
+        lasting_.pop_back();
     retired_.clear();
 }
 

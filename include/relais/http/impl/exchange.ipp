@@ -50,8 +50,12 @@ RELAIS_DECL void exchange::note_next(void const* chain, void const* entry) {
     auto mixed = (reinterpret_cast<std::uintptr_t>(chain) >> 3) ^
                  (reinterpret_cast<std::uintptr_t>(entry) >> 4);
     auto bit = std::uint64_t{1} << (mixed % 64);
-    if (responded_ && !(nexts_called_ & bit))
-        throw stage_misuse("next was called after respond: a stage either answers or hands on");
+    if (responded_) {
+        if (!(nexts_called_ & bit))
+            throw stage_misuse("next was called after respond: a stage either answers or hands on");
+        responded_ = false; // another try
+        response.reset();
+    }
     nexts_called_ |= bit;
 }
 
