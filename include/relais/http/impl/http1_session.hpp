@@ -108,9 +108,9 @@ private:
     head_parser parser_;
     std::size_t used_ = 0; ///< bytes in the buffer
     std::size_t served_ = 0;
+    std::size_t discarded_ = 0; ///< of a request body that nobody wanted
     std::chrono::steady_clock::time_point head_began_{};
     enum class content : unsigned char { none, length, chunked, until_close } framing_ = content::none;
-    bool in_stages_ = false;
     bool close_ = false;
     bool draining_ = false;
     bool gone_ = false;

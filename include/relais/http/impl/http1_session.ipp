@@ -185,7 +185,6 @@ RELAIS_DECL http1_session::head_step http1_session::accept_head(std::size_t size
 // The stages
 
 RELAIS_DECL void http1_session::enter_stages() {
-    in_stages_ = true;
     auto& g = peer().ready();
     g.observe_hang_up([](void* self) { static_cast<http1_session*>(self)->client_hung_up(); }, this);
     if (g.hung_up)
@@ -225,7 +224,6 @@ RELAIS_DECL void http1_session::client_is_gone() {
 }
 
 RELAIS_DECL void http1_session::leave_stages(std::exception_ptr thrown) {
-    in_stages_ = false;
     if (thrown) {
         try {
             std::rethrow_exception(thrown);
@@ -243,8 +241,13 @@ RELAIS_DECL void http1_session::leave_stages(std::exception_ptr thrown) {
         abort_ = true;
         return;
     }
-    if (x_->response.status() == 0) {
+    auto& r = x_->response;
+    if (r.status() == 0) {
         report("a stage returned without an answer: call x.respond() or await next(x)");
+        x_->refuse(end_reason::stage_misused);
+    } else if (r.status() < 200 && !r.takes_over()) {
+        report("a stage answered with " + std::to_string(r.status()) +
+               ", which is no final status: use send_interim() for 100 to 103");
         x_->refuse(end_reason::stage_misused);
     }
 }
@@ -591,16 +594,16 @@ RELAIS_DECL bool http1_session::unsettled() const noexcept {
 }
 
 RELAIS_DECL bool http1_session::discard_request_body() {
+    constexpr std::size_t most = 64 * 1024;
     auto& b = x_->request.body.framed_;
-    std::array<std::byte, 4096> some;
-    for (int i = 0; i < 16; ++i) {
-        auto got = b.try_read(some);
+    while (discarded_ < most) {
+        auto got = b.try_read(worker::current().scratch().first(head_buffer::usual));
         if (got.state == io_state::would_block)
             return true;
         if (got.state != io_state::ok)
             return false;
+        discarded_ += got.count;
     }
-    close_ = linger_ = true;
     return false;
 }
 
@@ -611,6 +614,7 @@ RELAIS_DECL awaitable<> http1_session::settle() {
     co_await x_->scope().join();
     if (!abort_ && !gone_ && !close_) {
         // The rest of the body stands before the next request: read it where it is short.
+        discarded_ = 0;
         auto end = worker::current().now() + std::chrono::seconds(1);
         while (discard_request_body()) {
             auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
@@ -665,10 +669,8 @@ RELAIS_DECL awaitable<> http1_session::linger() {
 
 RELAIS_DECL void http1_session::drain() {
     draining_ = true;
-    if (!x_ || !in_stages_) {
-        if (!x_)
-            peer().close();
-    }
+    if (!x_) // between two requests
+        peer().close();
 }
 
 } // namespace relais::detail
