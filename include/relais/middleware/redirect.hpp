@@ -5,9 +5,11 @@
 #include <relais/core/stage.hpp>
 #include <relais/http/exchange.hpp>
 
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace relais {
@@ -40,8 +42,9 @@ private:
 };
 
 /// `redirect("https://new.example/")`, `redirect("/moved", 308)`.
-[[nodiscard]] inline redirect_stage redirect(std::string to, unsigned status = 302) {
-    return redirect_stage({.to = std::move(to), .status = status});
+template <std::convertible_to<std::string_view> Place>
+[[nodiscard]] redirect_stage redirect(Place const& to, unsigned status = 302) {
+    return redirect_stage({.to = std::string(std::string_view(to)), .status = status});
 }
 
 /// `redirect({.to = "https://new.example/", .status = 301, .keep_path = true})`.

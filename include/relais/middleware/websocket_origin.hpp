@@ -5,6 +5,7 @@
 #include <relais/core/stage.hpp>
 #include <relais/http/exchange.hpp>
 
+#include <concepts>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -44,8 +45,8 @@ private:
 };
 
 /// See `websocket_origin_stage`: `websocket_origin({"https://abc.com"})`.
-[[nodiscard]] inline websocket_origin_stage
-websocket_origin(std::initializer_list<std::string_view> origins) {
+template <std::convertible_to<std::string_view> Origin>
+[[nodiscard]] websocket_origin_stage websocket_origin(std::initializer_list<Origin> origins) {
     return websocket_origin_stage({.origins = {origins.begin(), origins.end()}});
 }
 [[nodiscard]] inline websocket_origin_stage websocket_origin(websocket_origin_options options) {

@@ -67,7 +67,6 @@ RELAIS_DECL awaitable<> basic_auth_stage::operator()(exchange& x, exchange::next
 }
 
 RELAIS_DECL awaitable<> basic_auth_stage::refuse(exchange& x, known const& who) {
-    x.begin_answer();
     x.refuse(end_reason::unauthorized);
     x.response.set("WWW-Authenticate", who.challenge);
     co_return;

@@ -70,7 +70,6 @@ RELAIS_DECL awaitable<> bearer_auth_stage::operator()(exchange& x, exchange::nex
 }
 
 RELAIS_DECL awaitable<> bearer_auth_stage::refuse(exchange& x, known const& what, bool asked) {
-    x.begin_answer();
     x.refuse(end_reason::unauthorized);
     // A request that brought no token is told nothing more. Source: RFC 6750, section 3.
     auto const challenge = asked ? what.challenge + ", error=\"invalid_token\"" : what.challenge;

@@ -28,7 +28,6 @@ RELAIS_DECL void redirect_stage::prepare() const {
 
 RELAIS_DECL awaitable<> redirect_stage::operator()(exchange& x) const {
     auto const& o = *options_;
-    x.begin_answer();
     x.respond(o.status);
     if (!o.keep_path) {
         x.response.set("Location", o.to);
@@ -36,10 +35,12 @@ RELAIS_DECL awaitable<> redirect_stage::operator()(exchange& x) const {
     }
     auto const prefix = x.matched_prefix() == std::string_view::npos ? 0 : x.matched_prefix();
     auto rest = canonical_rest(x.request.canonical_path(), prefix);
-    // One slash where the two meet: "//" at the beginning would be a host.
+    // One slash where the two meet: without one the rest would lengthen the host, with two it could be one.
     std::string to = o.to;
     if (to.ends_with('/') && rest.starts_with('/'))
         rest.remove_prefix(1);
+    else if (!to.ends_with('/') && !rest.starts_with('/') && !rest.empty())
+        to += '/';
     to.append(rest);
     if (x.request.has_query())
         to.append("?").append(x.request.query());
@@ -53,7 +54,6 @@ RELAIS_DECL void redirect_to_https_stage::prepare() const {
 }
 
 RELAIS_DECL awaitable<> redirect_to_https_stage::operator()(exchange& x) const {
-    x.begin_answer();
     auto const host = x.request.host();
     if (host.empty() || x.request.scheme() == "https") {
         x.refuse(host.empty() ? end_reason::bad_host : end_reason::loop_detected);

@@ -38,7 +38,6 @@ RELAIS_DECL void respond_stage::prepare() const {
 
 RELAIS_DECL awaitable<> respond_stage::operator()(exchange& x) const {
     auto const& a = *answer_;
-    x.begin_answer();
     x.respond(a.status, a.body);
     // The first of a name takes the place of what stands there, the others are added.
     for (auto const& field : a.fields) {

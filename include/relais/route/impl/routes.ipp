@@ -107,8 +107,7 @@ RELAIS_DECL std::string routes::explain(std::string_view target, std::string_vie
     auto const made = normalise_path(path, matched, canonical);
     if (made.rejected())
         return "\"" + std::string(path) + "\": 400, because " + std::string(made.sentence) + "\n";
-    return shared_->current.load(std::memory_order_acquire)
-        ->table.explain(made.matched, host, method);
+    return shared_->use().table.explain(made.matched, host, method);
 }
 
 RELAIS_DECL awaitable<> routes::operator()(exchange& x) const {
