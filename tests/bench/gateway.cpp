@@ -31,8 +31,8 @@ int main() {
         srv.listen(setting("LISTEN_HTTP"), http(endless) | to_routes);
         srv.listen(setting("LISTEN_HTTPS"), tls(certificate) | http(endless) | to_routes);
     } else {
-        auto app = http(endless) | access_log({.file = "/dev/null"}) | cors({.origins = {"http://bench.example:8080"}}) |
-                   mark | to_routes;
+        auto app = http(endless) | access_log({.file = "/dev/null"}) |
+                   cors({.origins = {"http://bench.example:8080"}}) | mark | to_routes;
         srv.listen(setting("LISTEN_HTTP"), app);
         srv.listen(setting("LISTEN_HTTPS"), tls(certificate) | app);
     }

@@ -29,7 +29,8 @@ public:
             delete[] block;
             return;
         }
-        std::memcpy(block, &first_, sizeof first_); // an idle block holds the address of the next one
+        std::memcpy(block, &first_,
+                    sizeof first_); // an idle block holds the address of the next one
         first_ = block;
         ++idle_;
     }

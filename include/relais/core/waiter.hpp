@@ -96,11 +96,11 @@ protected:
 
 /// The readiness of one peer: flags, and a place to wait for each of them. All layers of a stream share one.
 struct gate {
-    bool readable = false;  ///< a read may bring something
-    bool writable = false;  ///< a write may take something
-    bool hung_up = false;   ///< the peer sent its end, or the connection broke
-    bool broken = false;    ///< the connection broke: nothing can be sent any more
-    bool closed = false;    ///< closed on this side: every try ends at once
+    bool readable = false;    ///< a read may bring something
+    bool writable = false;    ///< a write may take something
+    bool hung_up = false;     ///< the peer sent its end, or the connection broke
+    bool broken = false;      ///< the connection broke: nothing can be sent any more
+    bool closed = false;      ///< closed on this side: every try ends at once
     bool holds_input = false; ///< a layer holds bytes that were read from the descriptor already
     bool read_needs_write = false; ///< the next read has to wait until what it produced was sent
 
@@ -146,9 +146,10 @@ struct initiate_wait {
 ///
 /// \param limit zero or less: none. Cancellation: all types, `wait_result::cancelled`. Completes on the worker.
 template <class Token = boost::asio::deferred_t const&>
-auto wait_at(wait_slot& slot, std::chrono::milliseconds limit, Token&& token = boost::asio::deferred) {
-    return boost::asio::async_initiate<Token, void(wait_result)>(detail::initiate_wait{}, token, &slot,
-                                                                 limit);
+auto wait_at(wait_slot& slot, std::chrono::milliseconds limit,
+             Token&& token = boost::asio::deferred) {
+    return boost::asio::async_initiate<Token, void(wait_result)>(detail::initiate_wait{}, token,
+                                                                 &slot, limit);
 }
 
 /// Tells gates what became possible on descriptors. A worker owns one.

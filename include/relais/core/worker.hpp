@@ -24,7 +24,7 @@ namespace relais {
 struct worker_options {
     std::size_t index = 0;                    ///< its number within the server
     waiter_kind waiter = waiter_kind::native; ///< how it learns of readiness
-    time_source const* time = nullptr;        ///< where it reads the time; null: the system's clocks
+    time_source const* time = nullptr; ///< where it reads the time; null: the system's clocks
 };
 
 /// One thread's share of a server: an `io_context`, the readiness of its sockets, its deadlines and its buffers.

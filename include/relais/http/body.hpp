@@ -36,7 +36,9 @@ public:
     virtual stream* waits_on() noexcept { return nullptr; }
 
     /// How long one wait for more bytes may take.
-    virtual std::chrono::milliseconds wait_limit() const noexcept { return std::chrono::seconds(60); }
+    virtual std::chrono::milliseconds wait_limit() const noexcept {
+        return std::chrono::seconds(60);
+    }
 
     /// How many bytes are still to come, where that is known.
     virtual std::optional<std::uint64_t> remaining() const noexcept { return std::nullopt; }
@@ -46,8 +48,8 @@ public:
 
     /// The raw bytes behind a body that nobody has to look at.
     struct source {
-        socket* from = nullptr;         ///< null: there is no such source
-        std::uint64_t* left = nullptr;  ///< the taker counts it down
+        socket* from = nullptr;        ///< null: there is no such source
+        std::uint64_t* left = nullptr; ///< the taker counts it down
     };
 
     /// Offers the bytes that are still to come straight from the kernel's socket, for splice.
@@ -78,7 +80,8 @@ public:
     framed_body() = default;
 
     /// \param came bytes that were read with the head; they have to outlive this body or its first reads.
-    void begin(stream& from, body_framing framing, std::string_view came, std::chrono::milliseconds limit);
+    void begin(stream& from, body_framing framing, std::string_view came,
+               std::chrono::milliseconds limit);
 
     io_result try_read(std::span<std::byte> to) override;
     stream* waits_on() noexcept override { return from_; }
@@ -116,7 +119,9 @@ public:
     }
 
     /// What was read beyond the end of the message.
-    std::string_view excess() const noexcept { return excess_.empty() ? came_ : std::string_view(excess_); }
+    std::string_view excess() const noexcept {
+        return excess_.empty() ? came_ : std::string_view(excess_);
+    }
 
     /// The trailers of a chunked body, once it is complete; they stay as they came, in a list of their own.
     fields const* trailers() const noexcept;

@@ -29,7 +29,8 @@ namespace relais {
 /// too large, and what a stage may throw itself.
 class exchange_error : public std::runtime_error {
 public:
-    explicit exchange_error(end_reason why) : std::runtime_error(describe(why).sentence.data()), why_(why) {}
+    explicit exchange_error(end_reason why)
+        : std::runtime_error(describe(why).sentence.data()), why_(why) {}
     end_reason reason() const noexcept { return why_; }
 
 private:

@@ -59,7 +59,9 @@ private:
 };
 
 /// HTTP/1.1 and HTTP/1.0: from connections to exchanges.
-inline http_stage http(http_options options = {}) { return http_stage(options); }
+inline http_stage http(http_options options = {}) {
+    return http_stage(options);
+}
 
 } // namespace relais
 

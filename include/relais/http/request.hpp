@@ -27,9 +27,10 @@ class http1_session;
 
 /// How fast a request body has to come.
 struct body_pace {
-    std::chrono::milliseconds pause{std::chrono::seconds(60)};    ///< longest pause between two pieces
-    std::size_t min_rate = 0;                                     ///< bytes a second of time spent waiting; 0: any
-    std::chrono::milliseconds min_rate_after{std::chrono::seconds(10)}; ///< once it was waited for so long
+    std::chrono::milliseconds pause{std::chrono::seconds(60)}; ///< longest pause between two pieces
+    std::size_t min_rate = 0; ///< bytes a second of time spent waiting; 0: any
+    std::chrono::milliseconds min_rate_after{
+        std::chrono::seconds(10)}; ///< once it was waited for so long
 };
 
 /// The content of a request: streamed to the upstream by the terminal, or read by a stage.

@@ -70,7 +70,8 @@ public:
 
     /// What Beast calls when a time-out or an error ends a connection, and at the end of a WebSocket.
     friend void beast_close_socket(async_stream& s) { s.of_->close(); }
-    friend void teardown(boost::beast::role_type, async_stream& s, boost::system::error_code& error) {
+    friend void teardown(boost::beast::role_type, async_stream& s,
+                         boost::system::error_code& error) {
         s.of_->shutdown_send();
         error = {};
     }

@@ -14,15 +14,16 @@ namespace relais {
 
 /// What came of connecting.
 struct connect_result {
-    std::unique_ptr<socket> connected;         ///< null when it failed
-    end_reason why = end_reason::completed;    ///< when it failed
+    std::unique_ptr<socket> connected;      ///< null when it failed
+    end_reason why = end_reason::completed; ///< when it failed
 };
 
 /// Connects to the first of `addresses` that answers; tries them in turn.
 ///
 /// \param limit for all of them together. \return `connect_refused`, `connect_failed` or `connect_timeout` when none
 /// did, `client_left` when the wait was cancelled. Cancellation: every type.
-awaitable<connect_result> connect(std::span<socket_address const> addresses, std::chrono::milliseconds limit);
+awaitable<connect_result> connect(std::span<socket_address const> addresses,
+                                  std::chrono::milliseconds limit);
 
 } // namespace relais
 

@@ -43,7 +43,8 @@ class connection {
 public:
     using next = basic_next<connection>;
 
-    connection(std::unique_ptr<stream> transport, socket_address const& peer, socket_address const& local);
+    connection(std::unique_ptr<stream> transport, socket_address const& peer,
+               socket_address const& local);
     connection(connection const&) = delete;
     connection& operator=(connection const&) = delete;
     ~connection();
@@ -99,8 +100,11 @@ private:
 
     /// An address without the room that Unix paths need: an idle connection is small.
     struct compact_address {
-        explicit compact_address(socket_address const& from) : ip(from.ip()), port(from.port()), is_ip(!from.is_unix() && from.size()) {}
-        socket_address address() const { return is_ip ? socket_address(ip, port) : socket_address(); }
+        explicit compact_address(socket_address const& from)
+            : ip(from.ip()), port(from.port()), is_ip(!from.is_unix() && from.size()) {}
+        socket_address address() const {
+            return is_ip ? socket_address(ip, port) : socket_address();
+        }
         boost::asio::ip::address ip;
         std::uint16_t port;
         bool is_ip;
@@ -130,7 +134,6 @@ public:
     ~connection_list();
 
     static connection_list& current();
-
 
     /// How many; may be asked from any thread.
     std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }

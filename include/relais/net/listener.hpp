@@ -36,7 +36,8 @@ private:
     listening_socket(int descriptor, socket_address address) noexcept
         : descriptor_(descriptor), address_(address) {}
 
-    static listening_socket bind_one(socket_address const& to, endpoint const& where, bool reuse_port);
+    static listening_socket bind_one(socket_address const& to, endpoint const& where,
+                                     bool reuse_port);
     static listening_socket bind_unix(socket_address const& to, endpoint const& where);
 
     int descriptor_ = -1;

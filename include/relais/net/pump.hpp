@@ -28,7 +28,9 @@ public:
     static constexpr bool can_end = false; ///< whether a last message may be put between the bytes
     void consume(std::span<std::byte const>) noexcept {}
     void skip(std::uint64_t) noexcept {}
-    std::uint64_t payload_left() const noexcept { return std::numeric_limits<std::uint64_t>::max(); }
+    std::uint64_t payload_left() const noexcept {
+        return std::numeric_limits<std::uint64_t>::max();
+    }
 };
 
 /// Moves bytes between two streams, both ways, until both have ended or one broke.

@@ -37,7 +37,8 @@ enum class gate_side : std::uint8_t { read, write };
 
 struct initiate_ready {
     template <class Handler>
-    void operator()(Handler handler, gate* g, gate_side side, std::chrono::milliseconds limit) const;
+    void operator()(Handler handler, gate* g, gate_side side,
+                    std::chrono::milliseconds limit) const;
 };
 
 } // namespace detail
@@ -143,7 +144,8 @@ namespace detail {
 inline bool is_ready(gate const& g, gate_side side) noexcept {
     if (g.closed)
         return true;
-    return side == gate_side::read ? (g.readable || g.holds_input) && !g.read_needs_write : g.writable;
+    return side == gate_side::read ? (g.readable || g.holds_input) && !g.read_needs_write
+                                   : g.writable;
 }
 
 inline wait_slot& slot_of(gate& g, gate_side side) {
@@ -160,7 +162,8 @@ inline wait_slot& slot_of(gate& g, gate_side side) {
 template <class Handler>
 void complete_soon(Handler handler) { // not on this stack: a loop over ready streams must not nest
     auto executor = boost::asio::get_associated_executor(handler);
-    boost::asio::post(executor, [h = std::move(handler)]() mutable { std::move(h)(wait_result::ready); });
+    boost::asio::post(executor,
+                      [h = std::move(handler)]() mutable { std::move(h)(wait_result::ready); });
 }
 
 struct initiate_either {
@@ -199,7 +202,8 @@ auto readable_either(stream& one, stream& other, std::chrono::milliseconds limit
 
 /// Waits until a stream may be read or written; as `stream::readable` otherwise.
 template <class Token = boost::asio::deferred_t const&>
-auto readable_or_writable(stream& one, std::chrono::milliseconds limit, Token&& token = boost::asio::deferred) {
+auto readable_or_writable(stream& one, std::chrono::milliseconds limit,
+                          Token&& token = boost::asio::deferred) {
     return boost::asio::async_initiate<Token, void(wait_result)>(
         detail::initiate_either{}, token, &one.ready(), detail::gate_side::read, &one.ready(),
         detail::gate_side::write, limit);

@@ -20,9 +20,10 @@ namespace relais {
 
 /// How long one call may wait for its server.
 struct call_limits {
-    std::chrono::milliseconds first_byte; ///< from the last byte of the request to the whole head of the response
-    std::chrono::milliseconds read;       ///< between two pieces of the response's body
-    std::chrono::milliseconds write;      ///< for the server to take any of the bytes that wait for it
+    std::chrono::milliseconds
+        first_byte; ///< from the last byte of the request to the whole head of the response
+    std::chrono::milliseconds read;  ///< between two pieces of the response's body
+    std::chrono::milliseconds write; ///< for the server to take any of the bytes that wait for it
 };
 
 /// Sends the body of a request to a server, piece by piece, without waiting.

@@ -27,7 +27,8 @@ class websocket_tunnel final : public takeover, public drainable {
 public:
     /// \param proof of an upgrade that was validated: nothing else becomes a tunnel.
     /// \param early bytes that the upstream sent behind its 101.
-    websocket_tunnel(validated_upgrade proof, std::unique_ptr<stream> upstream, std::string early, pump_limits limits);
+    websocket_tunnel(validated_upgrade proof, std::unique_ptr<stream> upstream, std::string early,
+                     pump_limits limits);
 
     awaitable<end_reason> run(connection& c, std::string early) override;
     std::uint64_t bytes_sent() const noexcept override { return pump_ ? pump_->moved_left() : 0; }

@@ -54,7 +54,8 @@ RELAIS_DECL void deadline_wheel::advance_to(ticks now) {
         ++now_;
         auto& head = heads_[now_ % buckets];
         while (head.next != &head) {
-            auto& node = *static_cast<deadline*>(head.next); // afresh each time: a call may destroy any node
+            auto& node =
+                *static_cast<deadline*>(head.next); // afresh each time: a call may destroy any node
             node.unlink();
             if (node.at_ == 0)
                 continue;

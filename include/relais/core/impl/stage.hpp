@@ -69,7 +69,8 @@ template <class... Stages>
 void prepare_stages(std::tuple<Stages...> const& stages) {
     auto one = [&]<std::size_t I, std::size_t... Behind>(std::index_sequence<Behind...>) {
         using all = std::tuple<Stages...>;
-        prepare_stage<std::tuple_element_t<I, all>, std::tuple_element_t<I + 1 + Behind, all>...>(std::get<I>(stages));
+        prepare_stage<std::tuple_element_t<I, all>, std::tuple_element_t<I + 1 + Behind, all>...>(
+            std::get<I>(stages));
     };
     [&]<std::size_t... I>(std::index_sequence<I...>) {
         (one.template operator()<I>(std::make_index_sequence<sizeof...(Stages) - 1 - I>()), ...);

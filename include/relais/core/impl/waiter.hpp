@@ -12,7 +12,8 @@ void wait_slot::finish(Handler handler, act what, wait_result result) {
         std::move(handler)(result);
     } else if (what == act::post) {
         auto executor = boost::asio::get_associated_executor(handler);
-        boost::asio::post(executor, [h = std::move(handler), result]() mutable { std::move(h)(result); });
+        boost::asio::post(executor,
+                          [h = std::move(handler), result]() mutable { std::move(h)(result); });
     }
 }
 

@@ -47,7 +47,8 @@ RELAIS_DECL void wait_slot::expire(deadline& node) {
         self.complete(wait_result::timed_out);
 }
 
-RELAIS_DECL void gate::notify(bool now_readable, bool now_writable, bool now_hung_up, bool now_broken) {
+RELAIS_DECL void gate::notify(bool now_readable, bool now_writable, bool now_hung_up,
+                              bool now_broken) {
     // The order matters: a woken coroutine may close this gate, and then nothing more is said.
     if (closed)
         return;
@@ -89,7 +90,8 @@ public:
     epoll_waiter(boost::asio::io_context& context, batch_observer& observer)
         : set_(::epoll_create1(EPOLL_CLOEXEC)), nested_(context), observer_(observer) {
         if (set_ < 0)
-            throw boost::system::system_error(errno, boost::system::system_category(), "epoll_create1");
+            throw boost::system::system_error(errno, boost::system::system_category(),
+                                              "epoll_create1");
         nested_.assign(set_);
         watch();
     }

@@ -5,10 +5,11 @@
 namespace relais {
 
 RELAIS_DECL worker::worker(worker_options options)
-    : index_(options.index), time_(options.time ? options.time : &own_time_), began_(time_->steady()),
-      scratch_(new std::byte[scratch_size]), outgoing_(new std::byte[outgoing_size]),
-      deadlines_([](void* self) { static_cast<worker*>(self)->start_beat(); }, this), context_(std::in_place, 1),
-      timer_(std::in_place, *context_),
+    : index_(options.index), time_(options.time ? options.time : &own_time_),
+      began_(time_->steady()), scratch_(new std::byte[scratch_size]),
+      outgoing_(new std::byte[outgoing_size]),
+      deadlines_([](void* self) { static_cast<worker*>(self)->start_beat(); }, this),
+      context_(std::in_place, 1), timer_(std::in_place, *context_),
       waiter_(make_waiter(options.waiter, *context_, *this)) {
     before_batch();
 }

@@ -55,7 +55,8 @@ RELAIS_DECL std::optional<std::uint64_t> framed_body::remaining() const noexcept
 }
 
 RELAIS_DECL body::source framed_body::raw() noexcept {
-    if (state_ != state::running || kind_ != framing_kind::length || !came_.empty() || !from_->plain())
+    if (state_ != state::running || kind_ != framing_kind::length || !came_.empty() ||
+        !from_->plain())
         return {};
     return {from_->plain(), &left_};
 }
@@ -77,7 +78,8 @@ RELAIS_DECL std::string_view framed_body::take_came() noexcept {
 }
 
 RELAIS_DECL void framed_body::restore(std::string_view whole) noexcept {
-    came_ = {whole.data(), whole.size() + came_.size()}; // what follows in the same buffer stands right behind it
+    came_ = {whole.data(),
+             whole.size() + came_.size()}; // what follows in the same buffer stands right behind it
     left_ = whole.size();
     state_ = state::running;
 }
@@ -89,12 +91,9 @@ RELAIS_DECL io_result framed_body::try_read(std::span<std::byte> to) {
     if (state_ == state::ended)
         return {0, io_state::end};
     switch (kind_) {
-    case framing_kind::length:
-        return read_length(to);
-    case framing_kind::chunked:
-        return read_chunked(to);
-    default:
-        return read_until_close(to);
+    case framing_kind::length: return read_length(to);
+    case framing_kind::chunked: return read_chunked(to);
+    default: return read_until_close(to);
     }
 }
 

@@ -43,7 +43,8 @@ RELAIS_DECL std::array<char, 29> http_date(std::chrono::system_clock::time_point
 RELAIS_DECL std::string_view http_date_now() {
     static char const key = 0;
     auto& w = worker::current();
-    auto& now = w.lasting<detail::date_now>(&key, [] { return std::make_shared<detail::date_now>(); });
+    auto& now =
+        w.lasting<detail::date_now>(&key, [] { return std::make_shared<detail::date_now>(); });
     if (!now.made || w.batch_time() >= now.until) {
         now.text = http_date(w.wall_time());
         now.until = w.batch_time() + std::chrono::milliseconds(500);

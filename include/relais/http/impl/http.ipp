@@ -21,9 +21,11 @@ RELAIS_DECL void http_stage::prepare() const {
     positive(o.body_timeout, "body_timeout");
     positive(o.keep_alive_timeout, "keep_alive_timeout");
     positive(o.write_timeout, "write_timeout");
-    if (o.max_head_size < 256 || o.max_fields == 0 || o.max_target_size == 0 || o.keep_alive_requests == 0)
-        throw startup_error("http({...}): max_head_size has to be 256 bytes at least, and max_fields, "
-                            "max_target_size and keep_alive_requests 1 at least");
+    if (o.max_head_size < 256 || o.max_fields == 0 || o.max_target_size == 0 ||
+        o.keep_alive_requests == 0)
+        throw startup_error(
+            "http({...}): max_head_size has to be 256 bytes at least, and max_fields, "
+            "max_target_size and keep_alive_requests 1 at least");
 }
 
 RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next next) const {

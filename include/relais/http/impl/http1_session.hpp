@@ -103,14 +103,19 @@ private:
     std::unique_ptr<exchange> x_;
     head_buffer buffer_;
     std::unique_ptr<takeover> takeover_;
-    std::string unsent_;   ///< of the response, what the client did not take at once
-    std::string ahead_;    ///< what the client sent beyond the message that was read last
+    std::string unsent_; ///< of the response, what the client did not take at once
+    std::string ahead_;  ///< what the client sent beyond the message that was read last
     head_parser parser_;
     std::size_t used_ = 0; ///< bytes in the buffer
     std::size_t served_ = 0;
     std::size_t discarded_ = 0; ///< of a request body that nobody wanted
     std::chrono::steady_clock::time_point head_began_{};
-    enum class content : unsigned char { none, length, chunked, until_close } framing_ = content::none;
+    enum class content : unsigned char {
+        none,
+        length,
+        chunked,
+        until_close
+    } framing_ = content::none;
     bool close_ = false;
     bool draining_ = false;
     bool gone_ = false;

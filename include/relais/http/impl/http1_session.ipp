@@ -24,7 +24,8 @@ namespace relais::detail {
 
 RELAIS_DECL exchange_cache& exchange_cache::current() {
     static char const key = 0;
-    return worker::current().lasting<exchange_cache>(&key, [] { return std::make_shared<exchange_cache>(); });
+    return worker::current().lasting<exchange_cache>(
+        &key, [] { return std::make_shared<exchange_cache>(); });
 }
 
 RELAIS_DECL std::unique_ptr<exchange> exchange_cache::take() {
@@ -42,7 +43,8 @@ RELAIS_DECL void exchange_cache::give(std::unique_ptr<exchange> x) noexcept {
 
 RELAIS_DECL http1_session::http1_session(http_options const& options, connection& c)
     : options_(options), connection_(c), cache_(exchange_cache::current()),
-      parser_({options.max_head_size, options.max_fields, options.max_target_size, options.underscore_names}) {
+      parser_({options.max_head_size, options.max_fields, options.max_target_size,
+               options.underscore_names}) {
     c.set_drainable(this);
 }
 
@@ -70,7 +72,8 @@ RELAIS_DECL http1_session::head_step http1_session::try_head() {
     bool look = used_ > 0;
     for (;;) {
         if (look) {
-            auto parsed = parser_.parse({buffer_.data(), used_}, x_->request.line_, x_->request.fields_);
+            auto parsed =
+                parser_.parse({buffer_.data(), used_}, x_->request.line_, x_->request.fields_);
             if (parsed.state == parse_state::complete)
                 return accept_head(parsed.size);
             if (parsed.state == parse_state::rejected)
@@ -78,8 +81,8 @@ RELAIS_DECL http1_session::head_step http1_session::try_head() {
             if (used_ == buffer_.capacity() && !grow())
                 return reject(end_reason::head_too_large);
         }
-        auto got = peer().try_read(std::as_writable_bytes(
-            std::span(buffer_.data() + used_, buffer_.capacity() - used_)));
+        auto got = peer().try_read(
+            std::as_writable_bytes(std::span(buffer_.data() + used_, buffer_.capacity() - used_)));
         if (got.state == io_state::would_block) {
             if (used_ == 0)
                 release_idle();
@@ -114,7 +117,8 @@ RELAIS_DECL bool http1_session::grow() {
 RELAIS_DECL std::chrono::milliseconds http1_session::head_limit() const {
     if (used_ == 0)
         return options_.keep_alive_timeout;
-    auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() - head_began_);
+    auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() -
+                                                                       head_began_);
     return std::max(options_.head_timeout - spent, std::chrono::milliseconds(1));
 }
 
@@ -128,11 +132,13 @@ RELAIS_DECL http1_session::head_step http1_session::woken(wait_result why) {
     return head_step::ended;
 }
 
-RELAIS_DECL http1_session::head_step http1_session::reject(end_reason why, std::string_view sentence) {
+RELAIS_DECL http1_session::head_step http1_session::reject(end_reason why,
+                                                           std::string_view sentence) {
     x_->begin(connection_, *this);
     x_->refuse(why);
     if (!sentence.empty())
-        x_->response.body.set(std::to_string(x_->response.status()) + ' ' + std::string(sentence) + '\n');
+        x_->response.body.set(std::to_string(x_->response.status()) + ' ' + std::string(sentence) +
+                              '\n');
     if (why == end_reason::method_not_allowed)
         x_->response.set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     close_ = linger_ = true;
@@ -186,7 +192,8 @@ RELAIS_DECL http1_session::head_step http1_session::accept_head(std::size_t size
 
 RELAIS_DECL void http1_session::enter_stages() {
     auto& g = peer().ready();
-    g.observe_hang_up([](void* self) { static_cast<http1_session*>(self)->client_hung_up(); }, this);
+    g.observe_hang_up([](void* self) { static_cast<http1_session*>(self)->client_hung_up(); },
+                      this);
     if (g.hung_up)
         client_hung_up();
 }
@@ -195,7 +202,8 @@ RELAIS_DECL void http1_session::client_hung_up() {
     if (!x_ || gone_)
         return;
     auto& b = x_->request.body;
-    if (!b.framed_.has_come()) { // whoever reads the body finds the end; a broken connection is told at once
+    if (!b.framed_
+             .has_come()) { // whoever reads the body finds the end; a broken connection is told at once
         if (peer().ready().broken)
             client_is_gone();
         return;
@@ -264,12 +272,14 @@ RELAIS_DECL void http1_session::write_head(text_buffer& out) {
     auto& q = x_->request;
     auto status = r.status_;
     out.put(q.version() == 10 ? "HTTP/1.0 " : "HTTP/1.1 ").put_number(status).put(" ");
-    out.put(boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(status))).put("\r\n");
+    out.put(boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(status)))
+        .put("\r\n");
 
-    constexpr known_fields ours(known_field::connection, known_field::keep_alive, known_field::proxy_connection,
-                                known_field::transfer_encoding, known_field::content_length,
-                                known_field::upgrade);
-    if (r.fields_.contains(known_field::connection) && r.fields_.has_token(known_field::connection, "close"))
+    constexpr known_fields ours(known_field::connection, known_field::keep_alive,
+                                known_field::proxy_connection, known_field::transfer_encoding,
+                                known_field::content_length, known_field::upgrade);
+    if (r.fields_.contains(known_field::connection) &&
+        r.fields_.has_token(known_field::connection, "close"))
         close_ = true;
     close_ = close_ || r.close_;
     for (auto& f : r.fields_.entries())
@@ -338,8 +348,9 @@ RELAIS_DECL http1_session::send_step http1_session::start_response() {
         out.put(ready);
         wrote = peer().try_write(out.view());
     } else {
-        std::array<boost::asio::const_buffer, 2> both{boost::asio::const_buffer(out.view().data(), out.size()),
-                                                      boost::asio::const_buffer(ready.data(), ready.size())};
+        std::array<boost::asio::const_buffer, 2> both{
+            boost::asio::const_buffer(out.view().data(), out.size()),
+            boost::asio::const_buffer(ready.data(), ready.size())};
         wrote = peer().try_write(both);
     }
     if (wrote.state == io_state::error || wrote.state == io_state::end) {
@@ -359,7 +370,8 @@ RELAIS_DECL http1_session::send_step http1_session::start_response() {
 }
 
 RELAIS_DECL awaitable<bool> http1_session::send_rest(std::string_view rest) {
-    auto result = co_await write_all(peer(), std::as_bytes(std::span(rest)), options_.write_timeout);
+    auto result =
+        co_await write_all(peer(), std::as_bytes(std::span(rest)), options_.write_timeout);
     if (result == write_result::timed_out)
         x_->set_reason(end_reason::client_write_timeout);
     else if (result == write_result::failed)
@@ -417,7 +429,8 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_body(body& f
         }
         if (got.state == io_state::error || (promised && sent + got.count > *promised) ||
             (got.state == io_state::end && promised && sent < *promised)) {
-            x_->set_reason(got.state == io_state::error ? from.failure() : end_reason::stage_misused);
+            x_->set_reason(got.state == io_state::error ? from.failure()
+                                                        : end_reason::stage_misused);
             abort_ = true; // never a fake clean end
             co_return send_step::failed;
         }
@@ -469,7 +482,8 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_body(body& f
     }
 }
 
-RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_raw(body& from, body::source source) {
+RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_raw(body& from,
+                                                                        body::source source) {
 #if defined(__linux__)
     splice_pipe pipe;
     if (!pipe.take()) {
@@ -501,8 +515,9 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_raw(body& fr
             }
         }
         if (pipe.held > 0 && out.writable && !out.closed) {
-            auto count = ::splice(pipe.read_end(), nullptr, peer().plain()->descriptor(), nullptr, pipe.held,
-                                  SPLICE_F_NONBLOCK | SPLICE_F_MOVE | (left ? SPLICE_F_MORE : 0u));
+            auto count =
+                ::splice(pipe.read_end(), nullptr, peer().plain()->descriptor(), nullptr, pipe.held,
+                         SPLICE_F_NONBLOCK | SPLICE_F_MOVE | (left ? SPLICE_F_MORE : 0u));
             if (count > 0) {
                 pipe.held -= static_cast<std::size_t>(count);
                 x_->body_bytes_sent_ += static_cast<std::uint64_t>(count);
@@ -534,7 +549,8 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_raw(body& fr
             continue;
         auto reason = end_reason::shutting_down;
         if (why == wait_result::timed_out)
-            reason = pipe.held > 0 ? end_reason::client_write_timeout : end_reason::response_timeout;
+            reason =
+                pipe.held > 0 ? end_reason::client_write_timeout : end_reason::response_timeout;
         x_->set_reason(reason);
         abort_ = true;
         co_return send_step::failed;
@@ -547,11 +563,14 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_raw(body& fr
 #endif
 }
 
-RELAIS_DECL awaitable<> http1_session::send_interim(exchange& x, unsigned status, fields const& with) {
+RELAIS_DECL awaitable<> http1_session::send_interim(exchange& x, unsigned status,
+                                                    fields const& with) {
     if (x.request.version() < 11 || (status == 103 && !options_.early_hints))
         co_return;
     std::string text = "HTTP/1.1 " + std::to_string(status) + ' ';
-    text.append(boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(status))).append("\r\n");
+    text.append(
+            boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(status)))
+        .append("\r\n");
     for (auto& f : with)
         text.append(f.name).append(": ").append(f.value).append("\r\n");
     text += "\r\n";
@@ -617,7 +636,8 @@ RELAIS_DECL awaitable<> http1_session::settle() {
         discarded_ = 0;
         auto end = worker::current().now() + std::chrono::seconds(1);
         while (discard_request_body()) {
-            auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
+            auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+                end - worker::current().now());
             auto why = wait_result::timed_out;
             if (left.count() > 0)
                 why = co_await peer().readable(left);
@@ -658,7 +678,8 @@ RELAIS_DECL awaitable<> http1_session::linger() {
             continue;
         if (got.state != io_state::would_block)
             break;
-        auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
+        auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
         if (left.count() <= 0)
             break;
         auto why = co_await peer().readable(left);

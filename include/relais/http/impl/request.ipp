@@ -16,8 +16,12 @@ public:
     explicit inner(request_body& of) : of_(of) {}
     io_result try_read(std::span<std::byte> to) override { return of_.read_inner(to); }
     stream* waits_on() noexcept override { return of_.framed_.waits_on(); }
-    std::chrono::milliseconds wait_limit() const noexcept override { return of_.framed_.wait_limit(); }
-    std::optional<std::uint64_t> remaining() const noexcept override { return of_.framed_.remaining(); }
+    std::chrono::milliseconds wait_limit() const noexcept override {
+        return of_.framed_.wait_limit();
+    }
+    std::optional<std::uint64_t> remaining() const noexcept override {
+        return of_.framed_.remaining();
+    }
     end_reason failure() const noexcept override { return of_.framed_.failure(); }
 
 private:
@@ -30,7 +34,8 @@ RELAIS_DECL void request_body::begin(exchange& x, stream& from, body_framing fra
     pace_ = pace;
     has_body_ = framing.kind != framing_kind::none;
     framed_.begin(from, framing, came, pace.pause);
-    framed_.set_chunked_read_size(head_buffer::usual); // what is behind its end has to fit into the next head's buffer
+    framed_.set_chunked_read_size(
+        head_buffer::usual); // what is behind its end has to fit into the next head's buffer
     framed_.set_failures(end_reason::client_left, end_reason::bad_body);
     awaits_continue_ = expects && has_body_;
 }
@@ -72,7 +77,8 @@ RELAIS_DECL void request_body::keep(std::size_t limit) {
     if (whole_kept_)
         return;
     if (started_)
-        throw stage_misuse("request.body.keep() was called after the body was read: call it before next");
+        throw stage_misuse(
+            "request.body.keep() was called after the body was read: call it before next");
     keeping_ = true;
     keep_limit_ = limit;
 }
@@ -209,7 +215,8 @@ RELAIS_DECL awaitable<std::string_view> request_body::read_all(std::size_t limit
             continue;
         auto began = worker::current().now();
         auto why = co_await waits_on()->readable(wait_limit());
-        auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() - began);
+        auto waited =
+            std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() - began);
         if (why == wait_result::timed_out || !note_wait(waited))
             throw exchange_error(end_reason::body_timeout);
         if (why == wait_result::cancelled)
@@ -224,7 +231,8 @@ RELAIS_DECL void request::set_path(std::string_view raw) {
     std::string matched, canonical;
     auto made = normalise_path(raw, matched, canonical);
     if (made.rejected())
-        throw std::invalid_argument("\"" + std::string(raw) + "\" is no path: " + std::string(made.sentence));
+        throw std::invalid_argument("\"" + std::string(raw) +
+                                    "\" is no path: " + std::string(made.sentence));
     path_storage_ = std::string(made.matched);
     canonical_storage_ = std::string(made.canonical);
     path_ = path_storage_;

@@ -37,7 +37,9 @@ public:
         auto more = rest_->remaining();
         return more ? std::optional(first + *more) : std::nullopt;
     }
-    end_reason failure() const noexcept override { return rest_ ? rest_->failure() : body::failure(); }
+    end_reason failure() const noexcept override {
+        return rest_ ? rest_->failure() : body::failure();
+    }
     void finished() override {
         if (rest_)
             rest_->finished();

@@ -18,7 +18,8 @@ io_result async_transfer<Buffers, Reading>::attempt() {
     } else {
         std::array<boost::asio::const_buffer, 16> parts;
         std::size_t used = 0;
-        for (auto one = boost::asio::buffer_sequence_begin(buffers); one != end && used < parts.size(); ++one)
+        for (auto one = boost::asio::buffer_sequence_begin(buffers);
+             one != end && used < parts.size(); ++one)
             if (boost::asio::const_buffer part(*one); part.size())
                 parts[used++] = part;
         if (used)

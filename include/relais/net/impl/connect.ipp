@@ -32,7 +32,8 @@ RELAIS_DECL awaitable<connect_result> connect(std::span<socket_address const> ad
         }
         auto why = wait_result::ready;
         if (!s->ready().writable) {
-            auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
+            auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+                end - worker::current().now());
             if (left.count() <= 0) {
                 result.why = end_reason::connect_timeout;
                 break;

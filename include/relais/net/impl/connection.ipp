@@ -33,8 +33,8 @@ RELAIS_DECL void connection::close() {
 
 RELAIS_DECL connection_list& connection_list::current() {
     static char const key = 0;
-    return worker::current().lasting<connection_list>(&key,
-                                                    [] { return std::make_shared<connection_list>(); });
+    return worker::current().lasting<connection_list>(
+        &key, [] { return std::make_shared<connection_list>(); });
 }
 
 RELAIS_DECL connection_list::~connection_list() {

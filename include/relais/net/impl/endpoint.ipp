@@ -45,7 +45,8 @@ RELAIS_DECL socket_address socket_address::unix_path(std::string_view path) {
     return made;
 }
 
-RELAIS_DECL socket_address socket_address::from_kernel(sockaddr const* data, socklen_t size) noexcept {
+RELAIS_DECL socket_address socket_address::from_kernel(sockaddr const* data,
+                                                       socklen_t size) noexcept {
     socket_address made;
     made.size_ = size < sizeof made.storage_ ? size : socklen_t(sizeof made.storage_);
     std::memcpy(&made.storage_, data, made.size_);

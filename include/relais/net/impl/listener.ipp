@@ -50,7 +50,8 @@ RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
     if (error == EADDRINUSE)
         what += "the address is in use; stop the program that listens there or choose another port";
     else if (error == EACCES)
-        what += "it is not permitted; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE, a "
+        what += "it is not permitted; ports below 1024 need root or the capability "
+                "CAP_NET_BIND_SERVICE, a "
                 "path needs a writable directory";
     else if (error == EADDRNOTAVAIL)
         what += "this machine has no such address; 0.0.0.0 and [::] stand for all it has";
@@ -61,8 +62,8 @@ RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
 
 } // namespace detail
 
-RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to, endpoint const& where,
-                                                        bool reuse_port) {
+RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to,
+                                                        endpoint const& where, bool reuse_port) {
     int descriptor = ::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (descriptor < 0)
         throw detail::cannot_listen(where, errno);
@@ -70,7 +71,8 @@ RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to
     int one = 1;
     if (!to.is_unix()) {
         ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); // what is accepted inherits it
+        ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one,
+                     sizeof one); // what is accepted inherits it
         if (reuse_port)
             ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
         if (to.family() == AF_INET6)
@@ -87,13 +89,15 @@ RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to
     return made;
 }
 
-RELAIS_DECL listening_socket listening_socket::bind_unix(socket_address const& to, endpoint const& where) {
+RELAIS_DECL listening_socket listening_socket::bind_unix(socket_address const& to,
+                                                         endpoint const& where) {
     struct stat there {};
     std::string path(to.path());
     if (::lstat(path.c_str(), &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
-            throw startup_error("cannot listen on " + where.to_string() +
-                                ": there is a file of that name that is no socket; choose another path");
+            throw startup_error(
+                "cannot listen on " + where.to_string() +
+                ": there is a file of that name that is no socket; choose another path");
         int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         int failed = ::connect(probe, to.data(), to.size()) < 0 ? errno : 0;
         ::close(probe);
@@ -107,7 +111,8 @@ RELAIS_DECL listening_socket listening_socket::bind_unix(socket_address const& t
     return made;
 }
 
-RELAIS_DECL std::vector<listening_socket> listening_socket::open(endpoint const& where, std::size_t workers) {
+RELAIS_DECL std::vector<listening_socket> listening_socket::open(endpoint const& where,
+                                                                 std::size_t workers) {
     std::vector<listening_socket> all;
     auto addresses = resolve(where);
     if (addresses.empty())
@@ -134,7 +139,8 @@ RELAIS_DECL listener::listener(listening_socket socket, any_chain<connection> ch
     int error = 0;
     gate_ = worker::current().watch(socket_.descriptor(), error);
     if (!gate_)
-        throw startup_error("cannot watch " + socket_.address().to_string() + ": " + std::strerror(error));
+        throw startup_error("cannot watch " + socket_.address().to_string() + ": " +
+                            std::strerror(error));
     gate_->readable = true;
 }
 
@@ -159,12 +165,13 @@ RELAIS_DECL awaitable<> listener::run() {
         while (accepted < burst && gate_->readable) {
             sockaddr_storage from{};
             socklen_t size = sizeof from;
-            int descriptor = ::accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&from), &size,
-                                       SOCK_NONBLOCK | SOCK_CLOEXEC);
+            int descriptor = ::accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&from),
+                                       &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
             ++accepted;
             if (descriptor >= 0) {
                 back_off_ = std::chrono::milliseconds(50);
-                serve(descriptor, socket_address::from_kernel(reinterpret_cast<sockaddr*>(&from), size));
+                serve(descriptor,
+                      socket_address::from_kernel(reinterpret_cast<sockaddr*>(&from), size));
             } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
                 gate_->readable = false;
             } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -189,12 +196,15 @@ RELAIS_DECL void listener::serve(int descriptor, socket_address const& peer) {
     auto transport = socket::adopt(descriptor, true);
     if (!transport)
         return;
-    auto* c = new connection(std::move(transport), peer, socket_.address()); // what the handler leaves, the list of connections destroys
+    auto* c = new connection(
+        std::move(transport), peer,
+        socket_.address()); // what the handler leaves, the list of connections destroys
     boost::asio::co_spawn(worker::current().context().get_executor(), chain_(*c),
                           boost::asio::bind_cancellation_slot(
                               c->cancellation().slot(), [c](std::exception_ptr thrown) {
                                   if (thrown)
-                                      report_exception("a connection ended with an exception", thrown);
+                                      report_exception("a connection ended with an exception",
+                                                       thrown);
                                   delete c;
                               }));
 }

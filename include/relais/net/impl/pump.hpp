@@ -63,7 +63,8 @@ awaitable<> pump_pair<Follower>::pump(direction& d) {
         if (why == wait_result::timed_out) {
             auto quiet = worker::current().deadlines().now() - last_;
             if (quiet * deadline_wheel::resolution >= limit())
-                fail(right_bound_.over || left_bound_.over ? end_reason::tunnel_linger : end_reason::tunnel_idle);
+                fail(right_bound_.over || left_bound_.over ? end_reason::tunnel_linger
+                                                           : end_reason::tunnel_idle);
         }
     }
     finish(d);
@@ -122,7 +123,8 @@ typename pump_pair<Follower>::step pump_pair<Follower>::advance(direction& d) {
         }
         d.careful = wrote.count < size;
         if (wrote.count < size)
-            d.held.assign(reinterpret_cast<char const*>(bytes.data()) + wrote.count, size - wrote.count);
+            d.held.assign(reinterpret_cast<char const*>(bytes.data()) + wrote.count,
+                          size - wrote.count);
         if (size < bytes.size()) { // the boundary at which the farewell goes; the rest is dropped
             d.held += d.farewell;
             d.said = true;
@@ -169,7 +171,8 @@ std::size_t pump_pair<Follower>::allowed(direction& d, std::span<std::byte const
 template <class Follower>
 typename pump_pair<Follower>::step pump_pair<Follower>::say_farewell(direction& d) {
     if constexpr (Follower::can_end) {
-        if (d.follower.lost() || d.follower.close_seen()) { // nothing may be put between, or it was said already
+        if (d.follower.lost() ||
+            d.follower.close_seen()) { // nothing may be put between, or it was said already
             d.said = true;
             return step::again;
         }
@@ -212,7 +215,8 @@ typename pump_pair<Follower>::step pump_pair<Follower>::move_spliced(direction& 
             }
             return step::read;
         }
-        auto most = static_cast<std::size_t>(std::min<std::uint64_t>(d.follower.payload_left(), 1 << 20));
+        auto most =
+            static_cast<std::size_t>(std::min<std::uint64_t>(d.follower.payload_left(), 1 << 20));
         auto count = ::splice(from->descriptor(), nullptr, d.pipe.write_end(), nullptr, most,
                               SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
         if (count == 0)

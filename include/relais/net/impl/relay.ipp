@@ -58,7 +58,8 @@ RELAIS_DECL awaitable<> relay_stage::operator()(connection& c) const {
     }
     result.connected->set_keepalive();
     c.downstream().set_keepalive();
-    pump_pair<no_follower> pump(c.downstream(), *result.connected, {options.tunnel_timeout, options.linger});
+    pump_pair<no_follower> pump(c.downstream(), *result.connected,
+                                {options.tunnel_timeout, options.linger});
     auto why = co_await pump.run();
     c.set_reason(why);
 }

@@ -22,7 +22,8 @@ struct pipe_pool {
 
     static pipe_pool& current() {
         static char const key = 0;
-        return worker::current().lasting<pipe_pool>(&key, [] { return std::make_shared<pipe_pool>(); });
+        return worker::current().lasting<pipe_pool>(&key,
+                                                    [] { return std::make_shared<pipe_pool>(); });
     }
 
     ~pipe_pool() {

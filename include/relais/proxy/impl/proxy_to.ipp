@@ -84,7 +84,8 @@ RELAIS_DECL bool proxy_stage::forwarding::admit() {
     auto& q = x_.request;
     auto const& o = s_.options;
     if (!q.body.rewind())
-        throw stage_misuse("next was called again but the request's body is gone: call request.body.keep(limit) before "
+        throw stage_misuse("next was called again but the request's body is gone: call "
+                           "request.body.keep(limit) before "
                            "the first time");
     if (!o.via.empty())
         for (auto line : q.fields().all(known_field::via)) {
@@ -108,7 +109,8 @@ RELAIS_DECL bool proxy_stage::forwarding::admit() {
         auto check = check_websocket_request(q.method(), q.version(), q.fields(), !q.body.empty());
         if (check.kind != websocket_request::valid) {
             x_.refuse(check.reason);
-            x_.response.body.set(std::to_string(x_.response.status()) + ' ' + std::string(check.sentence) + '\n');
+            x_.response.body.set(std::to_string(x_.response.status()) + ' ' +
+                                 std::string(check.sentence) + '\n');
             if (check.reason == end_reason::upgrade_required)
                 x_.response.set("Sec-WebSocket-Version", "13");
             return false;
@@ -165,7 +167,9 @@ RELAIS_DECL void proxy_stage::forwarding::put_forwarded(text_buffer& out) {
             out.put(client);
         out.put(";proto=").put(q.scheme());
         if (!q.authority().empty())
-            out.put(";host=\"").put(q.authority()).put("\""); // an authority has neither quotes nor backslashes
+            out.put(";host=\"")
+                .put(q.authority())
+                .put("\""); // an authority has neither quotes nor backslashes
         out.put("\r\n");
     }
 }
@@ -179,9 +183,10 @@ RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
 
     bool keep_host = s_.options.preserve_host && !q.authority().empty();
     out.put_field("Host", keep_host ? q.authority() : std::string_view(s_.server->url().authority));
-    constexpr known_fields ours(known_field::host, known_field::content_length, known_field::transfer_encoding,
-                                known_field::connection, known_field::keep_alive, known_field::upgrade,
-                                known_field::expect, known_field::max_forwards, known_field::via);
+    constexpr known_fields ours(known_field::host, known_field::content_length,
+                                known_field::transfer_encoding, known_field::connection,
+                                known_field::keep_alive, known_field::upgrade, known_field::expect,
+                                known_field::max_forwards, known_field::via);
     for (auto& f : q.fields().entries())
         if (!f.name.empty() && (f.id == known_field::other || !ours.contains(f.id)))
             out.put_field(f.name, f.value);
@@ -236,7 +241,8 @@ RELAIS_DECL void proxy_stage::forwarding::answer(upstream_call& call) {
     r.fields().erase(known_field::content_length);
     r.set_status(101);
     pump_limits limits{s_.options.tunnel_timeout, s_.options.linger};
-    r.take_over(std::make_unique<websocket_tunnel>(std::move(*check.upgrade), call.release(), std::move(early), limits));
+    r.take_over(std::make_unique<websocket_tunnel>(std::move(*check.upgrade), call.release(),
+                                                   std::move(early), limits));
 }
 
 RELAIS_DECL proxy_stage::proxy_stage(std::string_view url, proxy_options options)
@@ -255,16 +261,18 @@ RELAIS_DECL bool proxy_stage::replaces_path() const noexcept {
 
 RELAIS_DECL void proxy_stage::prepare() const {
     auto const& o = shared_->options;
-    for (auto value : {o.connect_timeout, o.first_byte_timeout, o.read_timeout, o.write_timeout, o.tunnel_timeout,
-                       o.linger, o.pool_timeout})
+    for (auto value : {o.connect_timeout, o.first_byte_timeout, o.read_timeout, o.write_timeout,
+                       o.tunnel_timeout, o.linger, o.pool_timeout})
         if (value.count() <= 0)
             throw startup_error("proxy_to(\"" + shared_->url +
                                 "\"): time-outs have to be longer than 0: every wait needs an end");
     if (o.via.find_first_of(" ,\r\n\t") != o.via.npos)
-        throw startup_error("proxy_to(\"" + shared_->url + "\"): via is one word, the pseudonym of this deployment");
+        throw startup_error("proxy_to(\"" + shared_->url +
+                            "\"): via is one word, the pseudonym of this deployment");
     if (!shared_->server)
-        shared_->server.emplace(upstream_url::parse(shared_->url),
-                                upstream_options{o.connect_timeout, o.pool_size, o.pool_timeout, o.tls});
+        shared_->server.emplace(
+            upstream_url::parse(shared_->url),
+            upstream_options{o.connect_timeout, o.pool_size, o.pool_timeout, o.tls});
     shared_->server->prepare();
 }
 
@@ -275,8 +283,9 @@ RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
     forwarding f(*shared_, x);
     if (!f.admit())
         co_return;
-    upstream_call call(x, *shared_->server,
-                       call_limits{options.first_byte_timeout, options.read_timeout, options.write_timeout});
+    upstream_call call(
+        x, *shared_->server,
+        call_limits{options.first_byte_timeout, options.read_timeout, options.write_timeout});
     auto idle = f.idle_connection();
     for (;;) {
         if (idle) {
@@ -298,8 +307,10 @@ RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
                 why = co_await call.connection().readable(call.limit(now));
             } else if (now == step::wait_body) {
                 auto began = worker::current().deadlines().now();
-                why = co_await readable_either(*x.request.body.waits_on(), call.connection(), call.limit(now));
-                auto waited = (worker::current().deadlines().now() - began) * deadline_wheel::resolution;
+                why = co_await readable_either(*x.request.body.waits_on(), call.connection(),
+                                               call.limit(now));
+                auto waited =
+                    (worker::current().deadlines().now() - began) * deadline_wheel::resolution;
                 if (why == wait_result::ready && !x.request.body.note_wait(waited))
                     why = wait_result::timed_out;
             } else if (now == step::wait_send) {

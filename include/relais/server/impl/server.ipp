@@ -63,8 +63,10 @@ RELAIS_DECL void server::start() {
     if (running_.load())
         throw startup_error("the server runs already: start() may be called once");
     if (places_.empty())
-        throw startup_error("the server has nowhere to listen: call listen(\"0.0.0.0:443\", ...) before the start");
-    auto count = options_.workers ? options_.workers : std::size_t{std::thread::hardware_concurrency()};
+        throw startup_error(
+            "the server has nowhere to listen: call listen(\"0.0.0.0:443\", ...) before the start");
+    auto count =
+        options_.workers ? options_.workers : std::size_t{std::thread::hardware_concurrency()};
     count = count ? count : 1;
     for (auto const& p : places_)
         p.chain.prepare();
@@ -83,7 +85,8 @@ RELAIS_DECL void server::start() {
             auto& s = *made->seats[i];
             worker::scoped_current on(s.worker);
             s.listeners.push_back(std::make_unique<listener>(std::move(sockets[i]), p.chain));
-            boost::asio::co_spawn(s.worker.context(), s.listeners.back()->run(), boost::asio::detached);
+            boost::asio::co_spawn(s.worker.context(), s.listeners.back()->run(),
+                                  boost::asio::detached);
         }
     }
     for (auto& s : made->seats)
@@ -126,7 +129,8 @@ RELAIS_DECL void server::stop() {
     now->stopping.notify_all();
     for (auto& s : now->seats)
         s->worker.post([&seat = *s, patience = options_.stop_timeout] {
-            boost::asio::co_spawn(seat.worker.context(), seat.wind_down(patience), boost::asio::detached);
+            boost::asio::co_spawn(seat.worker.context(), seat.wind_down(patience),
+                                  boost::asio::detached);
         });
     now->join();
     running_.store(nullptr);

@@ -13,7 +13,8 @@ namespace relais {
 
 // The request's body
 
-RELAIS_DECL void body_sender::begin(request_body& from, stream& to, bool chunked, std::string held) {
+RELAIS_DECL void body_sender::begin(request_body& from, stream& to, bool chunked,
+                                    std::string held) {
     from_ = &from;
     to_ = &to;
     held_ = std::move(held);
@@ -94,7 +95,8 @@ RELAIS_DECL void upstream_call::begin(std::string_view head, bool chunked, bool 
     if (ready.empty()) {
         wrote = connection_->try_write(head);
     } else {
-        boost::asio::const_buffer both[2] = {{head.data(), head.size()}, {ready.data(), ready.size()}};
+        boost::asio::const_buffer both[2] = {{head.data(), head.size()},
+                                             {ready.data(), ready.size()}};
         wrote = connection_->try_write(std::span<boost::asio::const_buffer const>(both));
     }
     took_bytes_ = wrote.count > 0;
@@ -124,10 +126,8 @@ RELAIS_DECL bool upstream_call::stale() const noexcept {
     case verb::head:
     case verb::options:
     case verb::put:
-    case verb::delete_:
-        return true;
-    default:
-        return false;
+    case verb::delete_: return true;
+    default: return false;
     }
 }
 
@@ -147,14 +147,10 @@ RELAIS_DECL upstream_call::step upstream_call::advance() {
     if (reading != step::wait_response || send_broke_)
         return reading;
     switch (sending) {
-    case body_sender::step::wait_body:
-        return step::wait_body;
-    case body_sender::step::wait_send:
-        return step::wait_send;
-    case body_sender::step::turn:
-        return step::turn;
-    default:
-        return step::wait_response;
+    case body_sender::step::wait_body: return step::wait_body;
+    case body_sender::step::wait_send: return step::wait_send;
+    case body_sender::step::turn: return step::turn;
+    default: return step::wait_response;
     }
 }
 
@@ -224,7 +220,8 @@ RELAIS_DECL std::chrono::milliseconds upstream_call::limit(step waiting) const {
         return x_.request.body.wait_limit();
     if (waiting == step::wait_send)
         return limits_.write;
-    auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() - sent_at_);
+    auto spent =
+        std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() - sent_at_);
     return std::max(limits_.first_byte - spent, std::chrono::milliseconds(1));
 }
 
@@ -282,7 +279,8 @@ private:
 /// Sends the rest of a request's body while the response is on its way already.
 class late_upload final : public upload {
 public:
-    late_upload(exchange& x, std::shared_ptr<stream> connection, body_sender sender, call_limits limits)
+    late_upload(exchange& x, std::shared_ptr<stream> connection, body_sender sender,
+                call_limits limits)
         : x_(x), connection_(std::move(connection)), sender_(std::move(sender)), limits_(limits) {}
 
     void stop() override {
@@ -332,7 +330,8 @@ RELAIS_DECL void upstream_call::hand_over() {
 
     if (framing_.kind == framing_kind::none ||
         (framing_.kind == framing_kind::length && came.size() >= framing_.length)) {
-        auto content = framing_.kind == framing_kind::none ? std::string_view() : came.substr(0, framing_.length);
+        auto content = framing_.kind == framing_kind::none ? std::string_view()
+                                                           : came.substr(0, framing_.length);
         bool exact = content.size() == came.size();
         r.body.set_ready(content, nullptr);
         if (reusable && exact)
@@ -356,7 +355,8 @@ RELAIS_DECL void upstream_call::hand_over() {
     body->begin(s, framing, came, limits_.read);
     r.body.set_ready(ready, std::move(body));
     if (uploading) {
-        auto& late = *x_.hold(std::make_unique<detail::late_upload>(x_, std::move(shared), std::move(sender_), limits_));
+        auto& late = *x_.hold(std::make_unique<detail::late_upload>(x_, std::move(shared),
+                                                                    std::move(sender_), limits_));
         x_.set_upload(&late);
         x_.scope().spawn(late.run());
     }

@@ -35,9 +35,8 @@ RELAIS_DECL void connection_pool::give(std::unique_ptr<stream> idle) {
 RELAIS_DECL void connection_pool::sweep() {
     auto& deadlines = worker::current().deadlines();
     auto now = deadlines.now();
-    std::erase_if(idle_, [&](entry& one) {
-        return now - one.since >= timeout_ || !one.connection->quiet();
-    });
+    std::erase_if(
+        idle_, [&](entry& one) { return now - one.since >= timeout_ || !one.connection->quiet(); });
     if (!idle_.empty())
         deadlines.arm(sweeper_, deadline_wheel::ticks_of(std::chrono::seconds(1)));
 }

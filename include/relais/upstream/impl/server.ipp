@@ -10,8 +10,9 @@ namespace relais {
 
 RELAIS_DECL upstream_url upstream_url::parse(std::string_view text) {
     auto wrong = [&](std::string const& what) {
-        return startup_error("\"" + std::string(text) + "\" is not an upstream: " + what +
-                             "; write http://host:port, http://host:port/prefix/, https://host or unix:/path");
+        return startup_error(
+            "\"" + std::string(text) + "\" is not an upstream: " + what +
+            "; write http://host:port, http://host:port/prefix/, https://host or unix:/path");
     };
     upstream_url made;
     auto rest = text;
@@ -88,13 +89,15 @@ RELAIS_DECL awaitable<server_connection> upstream_server::connect() const {
         made.connected = std::move(result.connected);
         co_return made;
     }
-    auto secured = std::make_unique<tls_stream>(std::move(result.connected), *tls_, url_.where.host);
+    auto secured =
+        std::make_unique<tls_stream>(std::move(result.connected), *tls_, url_.where.host);
     auto end = worker::current().now() + tls_->handshake_timeout();
     for (;;) {
         auto state = secured->try_handshake();
         if (state == io_state::ok)
             break;
-        auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
+        auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
         if (state != io_state::would_block || left.count() <= 0) {
             made.why = state == io_state::would_block ? end_reason::upstream_tls_timeout
                                                       : end_reason::upstream_tls_failed;

@@ -26,7 +26,8 @@ RELAIS_DECL void websocket_tunnel::drain() {
         return std::string(reinterpret_cast<char const*>(bytes.data()), bytes.size());
     };
     if (pump_)
-        pump_->end_with(text(make_close(going_away, {}, true)), text(make_close(going_away, {}, false)));
+        pump_->end_with(text(make_close(going_away, {}, true)),
+                        text(make_close(going_away, {}, false)));
 }
 
 } // namespace relais
