@@ -1,0 +1,171 @@
+/// \file
+/// The gateway that the real peers talk to, put together from its command line:
+///
+///     workers=2  http=127.0.0.1:0  https=127.0.0.1:0  relay=127.0.0.1:0,HOST:PORT
+///     tls-relay=127.0.0.1:0,HOST:PORT  certificate=FILE,KEY  tickets=N  handshake-timeout=MS
+///     route=/PREFIX,URL  ca=FILE  forwarded=both  via=NAME  underscores=keep  min-rate=BYTES
+///     head-timeout=MS  body-timeout=MS  keep-alive-timeout=MS  write-timeout=MS  requests=N
+///     connect-timeout=MS  first-byte-timeout=MS  read-timeout=MS  tunnel-timeout=MS  linger=MS
+///
+/// It prints a line for each listener, in that order, and "ready". A line on standard input is answered by the number of
+/// connections; the end of it ends the gateway.
+
+#include <relais/relais.hpp>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+class command_line {
+public:
+    command_line(int argc, char** argv) {
+        for (std::string_view word : std::vector<std::string_view>(argv + 1, argv + argc)) {
+            auto equals = word.find('=');
+            if (equals == word.npos)
+                throw std::invalid_argument("name=value, not " + std::string(word));
+            words_[std::string(word.substr(0, equals))].emplace_back(word.substr(equals + 1));
+        }
+    }
+
+    std::vector<std::string> const& all(std::string const& name) { return words_[name]; }
+
+    std::string text(std::string const& name) {
+        auto const& values = words_[name];
+        return values.empty() ? std::string() : values.back();
+    }
+
+    template <class Number>
+    void number(std::string const& name, Number& into) {
+        if (auto value = text(name); !value.empty())
+            into = static_cast<Number>(std::stoul(value));
+    }
+
+    void duration(std::string const& name, std::chrono::milliseconds& into) {
+        if (auto value = text(name); !value.empty())
+            into = std::chrono::milliseconds(std::stol(value));
+    }
+
+    std::vector<std::pair<std::string, std::string>> pairs(std::string const& name) {
+        std::vector<std::pair<std::string, std::string>> made;
+        for (auto const& value : words_[name]) {
+            auto comma = value.find(',');
+            if (comma == value.npos)
+                throw std::invalid_argument(name + " has two parts, not " + value);
+            made.emplace_back(value.substr(0, comma), value.substr(comma + 1));
+        }
+        return made;
+    }
+
+private:
+    std::map<std::string, std::vector<std::string>> words_;
+};
+
+relais::http_options read_http(command_line& given) {
+    relais::http_options made;
+    given.duration("head-timeout", made.head_timeout);
+    given.duration("body-timeout", made.body_timeout);
+    given.duration("keep-alive-timeout", made.keep_alive_timeout);
+    given.duration("write-timeout", made.write_timeout);
+    given.number("requests", made.keep_alive_requests);
+    given.number("min-rate", made.body_min_rate);
+    if (given.text("underscores") == "keep")
+        made.underscore_names = relais::underscores::keep;
+    return made;
+}
+
+relais::proxy_options read_proxy(command_line& given) {
+    relais::proxy_options made;
+    given.duration("connect-timeout", made.connect_timeout);
+    given.duration("first-byte-timeout", made.first_byte_timeout);
+    given.duration("read-timeout", made.read_timeout);
+    given.duration("tunnel-timeout", made.tunnel_timeout);
+    given.duration("linger", made.linger);
+    if (given.text("forwarded") == "both")
+        made.forwarded = relais::forwarded_fields::both;
+    made.via = given.text("via");
+    made.tls.ca_file = given.text("ca");
+    return made;
+}
+
+relais::tls_options read_tls(command_line& given) {
+    relais::tls_options made;
+    for (auto const& [certificate, key] : given.pairs("certificate"))
+        made.certificates.push_back({.certificate = certificate, .key = key});
+    if (!made.certificates.empty()) {
+        made.certificate = made.certificates.front().certificate;
+        made.key = made.certificates.front().key;
+        made.certificates.erase(made.certificates.begin());
+    }
+    given.number("tickets", made.tickets);
+    given.duration("handshake-timeout", made.handshake_timeout);
+    return made;
+}
+
+void tell(relais::server const& srv, std::vector<std::string> const& names) {
+    while (srv.endpoints().empty())
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    auto where = srv.endpoints();
+    for (std::size_t i = 0; i < names.size(); ++i)
+        std::printf("%s %s\n", names[i].c_str(), where[i].to_string().c_str());
+    std::printf("ready\n");
+    std::fflush(stdout);
+    char line[64];
+    while (::read(STDIN_FILENO, line, sizeof line) > 0) {
+        std::printf("%zu\n", srv.connections());
+        std::fflush(stdout);
+    }
+    std::raise(SIGTERM);
+}
+
+} // namespace
+
+int main(int argc, char** argv) try {
+    using namespace relais;
+    command_line given(argc, argv);
+    server_options options;
+    options.workers = 1;
+    given.number("workers", options.workers);
+
+    routes paths;
+    for (auto const& [path, url] : given.pairs("route"))
+        paths.add(at(path) | proxy_to(url, read_proxy(given)));
+    auto site = relais::http(read_http(given)) | paths;
+
+    server srv(options);
+    std::vector<std::string> names;
+    for (auto const& where : given.all("http")) {
+        srv.listen(where, site);
+        names.push_back("http");
+    }
+    for (auto const& where : given.all("https")) {
+        srv.listen(where, tls(read_tls(given)) | site);
+        names.push_back("https");
+    }
+    for (auto const& [where, upstream] : given.pairs("relay")) {
+        srv.listen(where, relay(upstream));
+        names.push_back("relay");
+    }
+    for (auto const& [where, upstream] : given.pairs("tls-relay")) {
+        srv.listen(where, tls(read_tls(given)) | relay(upstream));
+        names.push_back("tls-relay");
+    }
+    std::thread([&] { tell(srv, names); }).detach();
+    auto status = srv.run();
+    if (status != 0)
+        std::_Exit(status); // the thread still waits for the start
+    return status;
+} catch (std::exception const& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 2;
+}
