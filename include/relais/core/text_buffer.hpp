@@ -20,6 +20,8 @@ public:
     text_buffer& operator=(text_buffer const&) = delete;
 
     text_buffer& put(std::string_view piece) {
+        if (piece.empty())
+            return *this;
         if (static_cast<std::size_t>(end_ - at_) < piece.size())
             grow(piece.size());
         std::memcpy(at_, piece.data(), piece.size());

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -90,6 +91,10 @@ public:
 
     /// Answers with the status of a reason, and makes it the reason of the exchange.
     void refuse(end_reason why);
+
+    /// Answers with what an exception of a stage means, and reports it where it is a mistake. An `operation_aborted` of a
+    /// client that left needs no answer.
+    void fail(std::exception_ptr thrown);
 
     /// Keeps an object until the exchange has ended: the last byte of the response was sent or the tunnel closed.
     template <class T>

@@ -4,6 +4,7 @@
 #include <relais/core/awaitable.hpp>
 #include <relais/core/stage.hpp>
 #include <relais/http/exchange.hpp>
+#include <relais/route/match.hpp>
 #include <relais/tls/context.hpp>
 
 #include <chrono>
@@ -65,8 +66,8 @@ public:
     awaitable<> operator()(exchange& x) const;
     void prepare() const;
 
-    /// Whether the URL has a part that replaces what the route's prefix matched.
-    bool replaces_path() const noexcept;
+    /// A pattern has no prefix that the path of the URL could replace. \throws startup_error
+    void prepare_at(matcher const& rule) const;
 
 private:
     struct shared;

@@ -29,9 +29,9 @@ RELAIS_DECL std::array<char, 29> http_date(std::chrono::system_clock::time_point
         text[at] = static_cast<char>('0' + value / 10 % 10);
         text[at + 1] = static_cast<char>('0' + value % 10);
     };
-    std::memcpy(text.data(), "SunMonTueWedThuFriSat" + 3 * utc.tm_wday, 3);
+    std::memcpy(text.data(), &"SunMonTueWedThuFriSat"[3 * utc.tm_wday], 3);
     two(5, utc.tm_mday);
-    std::memcpy(text.data() + 8, "JanFebMarAprMayJunJulAugSepOctNovDec" + 3 * utc.tm_mon, 3);
+    std::memcpy(text.data() + 8, &"JanFebMarAprMayJunJulAugSepOctNovDec"[3 * utc.tm_mon], 3);
     two(12, (utc.tm_year + 1900) / 100);
     two(14, (utc.tm_year + 1900) % 100);
     two(17, utc.tm_hour);

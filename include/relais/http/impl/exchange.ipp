@@ -1,5 +1,6 @@
 #pragma once
 
+#include <relais/core/report.hpp>
 #include <relais/core/worker.hpp>
 #include <relais/http/exchange.hpp>
 
@@ -33,6 +34,20 @@ RELAIS_DECL void exchange::refuse(end_reason why) {
     std::string text;
     text.append(std::to_string(status)).append(" ").append(facts.sentence).append("\n");
     respond(status, text);
+}
+
+RELAIS_DECL void exchange::fail(std::exception_ptr thrown) {
+    try {
+        std::rethrow_exception(thrown);
+    } catch (exchange_error const& error) {
+        refuse(error.reason());
+    } catch (stage_misuse const& error) {
+        report(error.what());
+        refuse(end_reason::stage_misused);
+    } catch (...) {
+        report_exception("a stage threw", thrown);
+        refuse(end_reason::stage_threw);
+    }
 }
 
 RELAIS_DECL void exchange::set_client_address(std::string_view address) {

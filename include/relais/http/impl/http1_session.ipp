@@ -232,19 +232,8 @@ RELAIS_DECL void http1_session::client_is_gone() {
 }
 
 RELAIS_DECL void http1_session::leave_stages(std::exception_ptr thrown) {
-    if (thrown) {
-        try {
-            std::rethrow_exception(thrown);
-        } catch (exchange_error const& error) {
-            x_->refuse(error.reason());
-        } catch (stage_misuse const& error) {
-            report(error.what());
-            x_->refuse(end_reason::stage_misused);
-        } catch (...) {
-            report_exception("a stage threw", thrown);
-            x_->refuse(end_reason::stage_threw);
-        }
-    }
+    if (thrown)
+        x_->fail(std::move(thrown));
     if (gone_) {
         abort_ = true;
         return;

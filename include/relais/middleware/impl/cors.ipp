@@ -31,26 +31,6 @@ inline void vary_on(response& r, std::string_view name) {
         r.add("Vary", name);
 }
 
-// Answers for an exception as the end of the stages would, so that the answer can still be edited.
-inline void answer_exception(exchange& x, std::exception_ptr thrown) {
-    try {
-        std::rethrow_exception(thrown);
-    } catch (boost::system::system_error const& e) {
-        if (e.code() == boost::asio::error::operation_aborted)
-            throw; // the client left: there is nobody to answer
-        report_exception("a stage threw", thrown);
-        x.refuse(end_reason::stage_threw);
-    } catch (exchange_error const& e) {
-        x.refuse(e.reason());
-    } catch (stage_misuse const& e) {
-        report(e.what());
-        x.refuse(end_reason::stage_misused);
-    } catch (...) {
-        report_exception("a stage threw", thrown);
-        x.refuse(end_reason::stage_threw);
-    }
-}
-
 } // namespace detail
 
 struct cors_stage::policy {
@@ -158,7 +138,7 @@ RELAIS_DECL awaitable<> cors_stage::operator()(exchange& x, exchange::next next)
         thrown = std::current_exception();
     }
     if (thrown)
-        detail::answer_exception(x, std::move(thrown));
+        x.fail(std::move(thrown)); // here, so that the answer gets its fields too
     policy.edit(x, origin);
 }
 

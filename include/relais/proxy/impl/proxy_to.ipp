@@ -251,12 +251,12 @@ RELAIS_DECL proxy_stage::proxy_stage(std::string_view url, proxy_options options
     shared_->options = std::move(options);
 }
 
-RELAIS_DECL bool proxy_stage::replaces_path() const noexcept {
-    try {
-        return !upstream_url::parse(shared_->url).path.empty();
-    } catch (startup_error const&) { // told by prepare()
-        return false;
-    }
+RELAIS_DECL void proxy_stage::prepare_at(matcher const& rule) const {
+    if (rule.kind() == route_kind::pattern && !upstream_url::parse(shared_->url).path.empty())
+        throw startup_error("proxy_to(\"" + shared_->url +
+                            "\") has a path, and a pattern has no prefix that it could replace: "
+                            "leave the path out or use "
+                            "at(\"/prefix/\")");
 }
 
 RELAIS_DECL void proxy_stage::prepare() const {

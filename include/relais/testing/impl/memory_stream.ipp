@@ -21,7 +21,8 @@ struct memory_stream::direction {
 
 struct memory_stream::wiring {
     direction to[2]; // what flows to side 0 and to side 1
-    gate* gates[2] = {nullptr, nullptr};
+    gate of[2];
+    gate* gates[2] = {nullptr, nullptr}; // null once the end is gone
 };
 
 RELAIS_DECL memory_stream::ends memory_stream::make(memory_options first, memory_options second) {
@@ -32,7 +33,8 @@ RELAIS_DECL memory_stream::ends memory_stream::make(memory_options first, memory
 
 RELAIS_DECL memory_stream::memory_stream(std::shared_ptr<wiring> wires, std::size_t side,
                                          memory_options options)
-    : stream(&own_gate_), wires_(std::move(wires)), side_(side), options_(options) {
+    : stream(&wires->of[side]), own_gate_(wires->of[side]), wires_(std::move(wires)), side_(side),
+      options_(options) {
     own_gate_.writable = options.capacity != 0;
     outgoing().capacity = options.capacity;
     wires_->gates[side_] = &own_gate_;
@@ -41,6 +43,8 @@ RELAIS_DECL memory_stream::memory_stream(std::shared_ptr<wiring> wires, std::siz
 RELAIS_DECL memory_stream::~memory_stream() {
     close();
     wires_->gates[side_] = nullptr;
+    own_gate_.reader.abandon();
+    own_gate_.writer.abandon();
 }
 
 RELAIS_DECL memory_stream::direction& memory_stream::incoming() const noexcept {
