@@ -90,6 +90,8 @@ private:
     bool grow();
     void client_hung_up();
     void client_is_gone();
+    /// Whether the client has sent more than the request; what comes to light is lost.
+    bool sent_ahead();
     bool response_has_content() const noexcept;
     void write_head(text_buffer& out);
     awaitable<send_step> send_body(body& from);

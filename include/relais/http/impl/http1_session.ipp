@@ -172,7 +172,8 @@ RELAIS_DECL http1_session::head_step http1_session::accept_head(std::size_t size
     r.authority_ = facts.authority;
     r.set_host(facts.host.host);
     r.max_forwards_ = facts.max_forwards;
-    r.websocket_ = facts.upgrades && r.fields_.has_token(known_field::upgrade, "websocket");
+    r.websocket_ = facts.upgrades && r.line_.method == verb::get &&
+                   r.fields_.has_token(known_field::upgrade, "websocket");
     close_ = !facts.keep_alive || draining_ || ++served_ >= options_.keep_alive_requests;
     erase_hop_by_hop(r.fields_);
     constexpr known_fields forwarded(known_field::forwarded, known_field::x_forwarded_for,
@@ -247,6 +248,16 @@ RELAIS_DECL void http1_session::leave_stages(std::exception_ptr thrown) {
                ", which is no final status: use send_interim() for 100 to 103");
         x_->refuse(end_reason::stage_misused);
     }
+    if (x_->request.is_websocket() && !r.takes_over() && sent_ahead())
+        close_ = linger_ = true; // it was meant for a tunnel: not a request
+}
+
+RELAIS_DECL bool http1_session::sent_ahead() {
+    if (ahead_.empty() && x_->request.body.framed_.excess().empty()) {
+        std::byte one;
+        return peer().try_read({&one, 1}).count > 0;
+    }
+    return true;
 }
 
 // Writing responses
