@@ -63,6 +63,7 @@
 
 #include <relais/proxy/proxy_to.hpp>
 
+#include <relais/middleware/access_log.hpp>
 #include <relais/middleware/authenticated.hpp>
 #include <relais/middleware/basic_auth.hpp>
 #include <relais/middleware/bearer_auth.hpp>

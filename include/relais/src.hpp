@@ -60,6 +60,7 @@
 
 #include <relais/proxy/impl/proxy_to.ipp>
 
+#include <relais/middleware/impl/access_log.ipp>
 #include <relais/middleware/impl/basic_auth.ipp>
 #include <relais/middleware/impl/bearer_auth.ipp>
 #include <relais/middleware/impl/cors.ipp>

@@ -125,6 +125,9 @@ public:
     /// When the first byte of the request came, by the worker's clock.
     std::chrono::steady_clock::time_point started() const noexcept { return started_; }
 
+    /// Whether the response's head has gone out, so that its status is what the client saw.
+    bool head_sent() const noexcept { return head_sent_; }
+
     /// Bytes of the response body (or the tunnel's, towards the client) that were sent so far.
     std::uint64_t body_bytes_sent() const noexcept { return body_bytes_sent_; }
 
@@ -190,6 +193,7 @@ private:
     std::uint64_t nexts_called_ = 0;
     std::size_t matched_prefix_ = std::string_view::npos;
     end_reason reason_ = end_reason::completed;
+    bool head_sent_ = false;
     bool responded_ = false;
     bool answering_ = false;
 };

@@ -134,6 +134,7 @@ public:
     /// The first value of a field; empty when there is none.
     std::string_view operator[](std::string_view name) const noexcept { return fields_[name]; }
     std::string_view operator[](field name) const noexcept { return fields_[name]; }
+    std::string_view operator[](known_field id) const noexcept { return fields_[id]; }
 
     /// Sets, adds or removes a field on its way to the upstream. \throws std::invalid_argument for CR, LF or NUL in
     /// a value and for names that are no tokens.

@@ -89,7 +89,9 @@ RELAIS_DECL void exchange::compact() {
     // What was received is kept in a block of its own size; everything a stage set lives elsewhere already.
     auto& copy = hold(std::make_unique<std::string>(head));
     request.rebase(head.data(), head.size(), copy->data());
+    auto status = response.status();
     response.reset();
+    response.status_ = status;
 }
 
 RELAIS_DECL void exchange::finish() noexcept {
@@ -114,7 +116,7 @@ RELAIS_DECL void exchange::recycle() noexcept {
     nexts_called_ = 0;
     matched_prefix_ = std::string_view::npos;
     reason_ = end_reason::completed;
-    responded_ = answering_ = false;
+    head_sent_ = responded_ = answering_ = false;
     connection_ = nullptr;
     carrier_ = nullptr;
 }

@@ -342,6 +342,7 @@ RELAIS_DECL http1_session::send_step http1_session::start_response() {
         ready = {};
     }
     x_->body_bytes_sent_ += ready.size();
+    x_->head_sent_ = true;
     io_result wrote;
     std::size_t total = out.size() + ready.size();
     if (ready.size() <= head_buffer::usual) {

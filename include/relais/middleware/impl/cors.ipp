@@ -1,11 +1,7 @@
 #pragma once
 
-#include <relais/core/report.hpp>
 #include <relais/middleware/cors.hpp>
 #include <relais/middleware/impl/origin.hpp>
-
-#include <boost/asio/error.hpp>
-#include <boost/system/system_error.hpp>
 
 #include <exception>
 #include <utility>
