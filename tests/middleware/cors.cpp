@@ -1,6 +1,7 @@
 #include "catch.hpp"
 #include "served.hpp"
 
+#include <relais/core/report.hpp>
 #include <relais/middleware/cors.hpp>
 #include <relais/middleware/respond.hpp>
 #include <relais/route/routes.hpp>
