@@ -233,16 +233,19 @@ class Wire:
             fields.append((name.lower(), value.strip()))
         return lines[0], Fields(fields)
 
+    def chunk(self):
+        """The data of the next chunk; empty after the last one."""
+        size = int(self.read_until(b"\r\n").strip(), 16)
+        if size == 0:
+            while (line := self.read_until(b"\r\n")) != b"\r\n":
+                raise AssertionError(f"a trailer: {line!r}")
+            return b""
+        data = self.read(size)
+        assert self.read(2) == b"\r\n", "chunk without its end"
+        return data
+
     def chunked(self):
-        body = b""
-        while True:
-            size = int(self.read_until(b"\r\n").strip(), 16)
-            if size == 0:
-                while (line := self.read_until(b"\r\n")) != b"\r\n":
-                    raise AssertionError(f"a trailer: {line!r}")
-                return body
-            body += self.read(size)
-            assert self.read(2) == b"\r\n", "chunk without its end"
+        return b"".join(iter(self.chunk, b""))
 
     def body(self, fields, until_close=False):
         if "transfer-encoding" in fields:

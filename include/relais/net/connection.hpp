@@ -19,6 +19,7 @@
 namespace relais {
 
 class connection;
+class connection_list;
 
 /// What stages see of the TLS session of a connection.
 struct tls_session {
@@ -119,6 +120,7 @@ private:
     boost::asio::cancellation_signal cancellation_;
     drainable* drainable_ = nullptr;
     end_reason reason_ = end_reason::completed;
+    connection_list* list_ = nullptr;
     connection* previous_ = nullptr;
     connection* next_ = nullptr;
 };

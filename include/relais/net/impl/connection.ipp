@@ -15,7 +15,7 @@ RELAIS_DECL connection::connection(std::unique_ptr<stream> transport, socket_add
 }
 
 RELAIS_DECL connection::~connection() {
-    connection_list::current().remove(*this);
+    list_->remove(*this); // not the current one: the worker may be on its way out
 }
 
 RELAIS_DECL void connection::drain() {
@@ -47,6 +47,7 @@ RELAIS_DECL void connection_list::add(connection& c) noexcept {
     if (first_)
         first_->previous_ = &c;
     first_ = &c;
+    c.list_ = this;
     size_.store(size() + 1, std::memory_order_relaxed);
 }
 
