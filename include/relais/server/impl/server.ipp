@@ -29,6 +29,7 @@ struct server::running {
         boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;
         std::vector<std::unique_ptr<listener>> listeners;
         connection_list* connections = nullptr;
+        wait_slot pause; ///< where `wind_down` waits: whoever ends it sooner finds it here
         std::thread thread;
 
         awaitable<> wind_down(std::chrono::milliseconds patience);
@@ -44,6 +45,7 @@ struct server::running {
                 s->thread.join();
         for (auto& s : seats) {
             worker::scoped_current on(s->worker);
+            s->pause.abandon();
             s->listeners.clear();
         }
     }
@@ -106,7 +108,6 @@ RELAIS_DECL awaitable<> server::running::seat::wind_down(std::chrono::millisecon
         l->stop();
     auto& all = connection_list::current();
     all.drain();
-    wait_slot pause;
     auto end = worker.now() + patience;
     while (all.size() > 0 && worker.now() < end)
         co_await wait_at(pause, std::chrono::milliseconds(1));
