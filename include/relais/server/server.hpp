@@ -50,7 +50,7 @@ public:
         add(std::string(where), any_chain<connection>(std::forward<Chain>(chain)));
     }
 
-    /// Starts, runs until a signal or `stop()`, and returns the exit status: 0, or 1 after one sentence on standard
+    /// Starts where `start()` was not called, runs until a signal or `stop()`, and returns the exit status: 0, or 1 after one sentence on standard
     /// error when it could not start.
     int run();
 

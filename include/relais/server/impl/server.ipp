@@ -143,7 +143,8 @@ RELAIS_DECL int server::run() {
         std::optional<boost::asio::signal_set> signals;
         if (options_.handle_signals)
             signals.emplace(waiting, SIGINT, SIGTERM); // before the start: none is missed
-        start();
+        if (!running_.load())
+            start();
         if (!signals) {
             auto now = running_.load();
             now->stopping.wait(false);
