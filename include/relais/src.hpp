@@ -71,5 +71,7 @@
 #include <relais/server/impl/server.ipp>
 
 #include <relais/testing/impl/memory_stream.ipp>
+#include <relais/testing/impl/oneshot.ipp>
+#include <relais/testing/impl/session.ipp>
 
 // clang-format on
