@@ -38,6 +38,7 @@ RELAIS_DECL void framed_body::recycle() noexcept {
     left_ = 0;
     kind_ = framing_kind::none;
     state_ = state::ended;
+    failure_ = end_reason::completed;
 }
 
 RELAIS_DECL io_result framed_body::fail(end_reason why) noexcept {

@@ -248,6 +248,10 @@ RELAIS_DECL void http1_session::leave_stages(std::exception_ptr thrown) {
                ", which is no final status: use send_interim() for 100 to 103");
         x_->refuse(end_reason::stage_misused);
     }
+    // What follows a body that is malformed or does not come is not a request.
+    if (x_->request.body.framed_.failure() != end_reason::completed ||
+        describe(x_->reason()).phase == end_phase::request_body)
+        close_ = linger_ = true;
     if (x_->request.is_websocket() && !r.takes_over() && sent_ahead())
         close_ = linger_ = true; // it was meant for a tunnel: not a request
 }
