@@ -470,9 +470,10 @@ RELAIS_DECL void erase_hop_by_hop(fields& head, hop_by_hop_options const& option
         ends_here.erase(known_field::proxy_authorization);
     }
     for (auto rest : head.all(known_field::connection)) {
+        if (equal_ignoring_case(rest, "keep-alive") || equal_ignoring_case(rest, "close"))
+            continue; // nearly every one
         for (auto name = next_list_element(rest); !name.empty(); name = next_list_element(rest)) {
-            // The words that nearly every Connection consists of name no field, or one that goes
-            // anyway.
+            // These words name no field, or one that goes anyway.
             if (equal_ignoring_case(name, "keep-alive") || equal_ignoring_case(name, "close") ||
                 equal_ignoring_case(name, "connection") || ends_here.contains(known_field_of(name)))
                 continue;
