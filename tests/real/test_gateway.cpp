@@ -3,8 +3,8 @@
 ///
 ///     workers=2  http=127.0.0.1:0  https=127.0.0.1:0  relay=127.0.0.1:0,HOST:PORT
 ///     tls-relay=127.0.0.1:0,HOST:PORT  certificate=FILE,KEY  tickets=N  handshake-timeout=MS
-///     route=/PREFIX,URL  ca=FILE  forwarded=both  via=NAME  underscores=keep  min-rate=BYTES
-///     head-timeout=MS  body-timeout=MS  keep-alive-timeout=MS  write-timeout=MS  requests=N
+///     route=/PREFIX,URL  ca=FILE  forwarded=both  via=NAME  underscores=keep
+///     min-rate=BYTES  min-rate-after=MS  head-timeout=MS  body-timeout=MS  keep-alive-timeout=MS  write-timeout=MS  requests=N
 ///     connect-timeout=MS  first-byte-timeout=MS  read-timeout=MS  tunnel-timeout=MS  linger=MS
 ///
 /// It prints a line for each listener, in that order, and "ready". A line on standard input is answered by the number of
@@ -79,6 +79,7 @@ relais::http_options read_http(command_line& given) {
     given.duration("write-timeout", made.write_timeout);
     given.number("requests", made.keep_alive_requests);
     given.number("min-rate", made.body_min_rate);
+    given.duration("min-rate-after", made.body_min_rate_after);
     if (given.text("underscores") == "keep")
         made.underscore_names = relais::underscores::keep;
     return made;

@@ -123,8 +123,14 @@ RELAIS_DECL std::chrono::milliseconds http1_session::head_limit() const {
 }
 
 RELAIS_DECL http1_session::head_step http1_session::woken(wait_result why) {
-    if (why == wait_result::ready)
-        return try_head();
+    if (why == wait_result::ready) {
+        auto step = try_head();
+        // Bytes that come again and again wake the wait before its end.
+        if (step == head_step::wait && used_ &&
+            worker::current().now() - head_began_ >= options_.head_timeout)
+            return reject(end_reason::head_timeout);
+        return step;
+    }
     if (why == wait_result::timed_out && used_)
         return reject(end_reason::head_timeout);
     connection_.set_reason(why == wait_result::timed_out ? end_reason::client_idle
