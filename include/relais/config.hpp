@@ -16,13 +16,17 @@
 #include <boost/version.hpp>
 
 #if BOOST_VERSION < 108100
+// clang-format off
 #error "relais needs Boost 1.81 or newer: on Debian 12 install libboost1.81-dev, on Fedora boost-devel, on macOS brew install boost"
+// clang-format on
 #endif
 
 #include <openssl/opensslv.h>
 
 #if OPENSSL_VERSION_NUMBER < 0x30000000L
+// clang-format off
 #error "relais needs OpenSSL 3.0 or newer: on Debian install libssl-dev, on Fedora openssl-devel, on macOS brew install openssl@3"
+// clang-format on
 #endif
 
 /// A programming error: stops a debug build where it happens.

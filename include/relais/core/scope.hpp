@@ -1,7 +1,7 @@
 #pragma once
 
 #include <relais/core/awaitable.hpp>
-#include <relais/core/waiter.hpp>
+#include <relais/core/worker.hpp>
 
 #include <cstddef>
 #include <exception>
@@ -29,7 +29,7 @@ public:
 private:
     std::size_t running_ = 0;
     std::exception_ptr first_;
-    wait_slot done_;
+    free_slot done_;
 };
 
 } // namespace relais

@@ -27,6 +27,27 @@ struct worker_options {
     time_source const* time = nullptr; ///< where it reads the time; null: the system's clocks
 };
 
+class worker;
+
+/// A place to wait that belongs to no stream: for a time, or for another coroutine. The worker knows it, so that who waits
+/// in one when the worker ends does not stay behind.
+class free_slot : public wait_slot {
+public:
+    free_slot() noexcept;
+    ~free_slot() { unlink(); }
+
+private:
+    friend class worker;
+    void unlink() noexcept {
+        if (next_)
+            (previous_->next_ = next_)->previous_ = previous_;
+        previous_ = next_ = nullptr;
+    }
+
+    free_slot* previous_ = nullptr;
+    free_slot* next_ = nullptr;
+};
+
 /// One thread's share of a server: an `io_context`, the readiness of its sockets, its deadlines and its buffers.
 ///
 /// A connection lives and dies on one worker. Everything here belongs to the worker's thread, except `post`,
@@ -116,6 +137,8 @@ public:
     class scoped_current;
 
 private:
+    friend class free_slot;
+
     struct slot {
         void const* key;
         std::shared_ptr<void> object;
@@ -155,6 +178,7 @@ private:
     std::vector<slot> locals_;
     std::vector<slot> lasting_;
     gate* watched_ = nullptr;
+    free_slot free_slots_; // a ring that begins and ends here
     std::optional<boost::asio::io_context> context_;
     std::optional<boost::asio::steady_timer> timer_;
     std::unique_ptr<waiter> waiter_;

@@ -11,7 +11,19 @@ RELAIS_DECL worker::worker(worker_options options)
       deadlines_([](void* self) { static_cast<worker*>(self)->start_beat(); }, this),
       context_(std::in_place, 1), timer_(std::in_place, *context_),
       waiter_(make_waiter(options.waiter, *context_, *this)) {
+    free_slots_.unlink(); // where a worker is made on another one's thread
+    free_slots_.previous_ = free_slots_.next_ = &free_slots_;
     before_batch();
+}
+
+RELAIS_DECL free_slot::free_slot() noexcept {
+    if (!worker::on_a_worker())
+        return;
+    auto& ring = worker::current().free_slots_;
+    previous_ = &ring;
+    next_ = ring.next_;
+    next_->previous_ = this;
+    ring.next_ = this;
 }
 
 RELAIS_DECL worker::~worker() {
@@ -23,6 +35,11 @@ RELAIS_DECL worker::~worker() {
         unlink(g);
         g->writer.abandon();
         g->reader.abandon(); // a gate that went with its coroutine is only retired so far
+    }
+    while (free_slots_.next_ != &free_slots_) {
+        auto* slot = free_slots_.next_;
+        slot->unlink();
+        slot->abandon();
     }
     while (!locals_.empty()) // the last one made goes first
         locals_.pop_back();

@@ -158,7 +158,7 @@ RELAIS_DECL void listener::stop() {
 RELAIS_DECL awaitable<> listener::run() {
     constexpr int burst = 64;
     constexpr std::chrono::milliseconds longest{500};
-    wait_slot pause;
+    free_slot pause;
     while (!stopped_) {
         int accepted = 0;
         bool exhausted = false;

@@ -29,7 +29,7 @@ struct server::running {
         boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;
         std::vector<std::unique_ptr<listener>> listeners;
         connection_list* connections = nullptr;
-        wait_slot pause; ///< where `wind_down` waits: whoever ends it sooner finds it here
+        free_slot pause; ///< where `wind_down` waits: whoever ends it sooner finds it here
         std::thread thread;
 
         awaitable<> wind_down(std::chrono::milliseconds patience);
