@@ -409,7 +409,7 @@ class Nginx:
         if self.certificate:
             chain, key = self.certificate
             conf = conf.replace("listen 127.0.0.1:@PORT@;", "listen 127.0.0.1:@PORT@ ssl; listen 127.0.0.1:@PLAIN@;")
-            conf = conf.replace("@TLS@", f"ssl_certificate {chain}; ssl_certificate_key {key};")
+            conf = conf.replace("@TLS@", f"ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;")
         conf = (conf.replace("@SEE@", see).replace("@PORT@", str(self.port)).replace("@PLAIN@", str(plain))
                 .replace("@TLS@", "").replace("@MORE@", ""))
         (self.path / "nginx.conf").write_text(conf)

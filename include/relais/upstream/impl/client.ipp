@@ -171,8 +171,7 @@ RELAIS_DECL upstream_call::step upstream_call::read_response() {
             if (got.state == io_state::would_block) {
                 if (used_ == 0)
                     storage.release();
-                else if (sender_.done() &&
-                         worker::current().now() - sent_at_ >= limits_.first_byte)
+                else if (sender_.done() && worker::current().now() - sent_at_ >= limits_.first_byte)
                     return fail(end_reason::first_byte_timeout); // it comes byte by byte
                 return step::wait_response;
             }
