@@ -553,7 +553,7 @@ class Upstreams(Test):
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")  # and closes, without saying so
         upstream, gateway = self.gateway_to(serve)
         with gateway.dial() as wire:
-            for method in ["GET", "POST"] * 10:
+            for method in ["GET", "PUT"] * 10:  # a POST may meet the close on its way: then nobody may send it twice
                 self.assertEqual(wire.send(get("/", "Content-Length: 0", method=method)).response().status, 200)
 
     def test_interim_responses(self):
