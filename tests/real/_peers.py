@@ -504,3 +504,7 @@ class Test(unittest.TestCase):
     def shared(cls, thing):
         cls.addClassCleanup(thing.close)
         return thing
+
+    def assert_grown_less(self, gateway, before, limit):
+        """KiB. A sanitizer keeps what is freed, for a while."""
+        self.assertLess(gateway.memory() - before, limit * 5 if SANITIZED else limit)

@@ -158,7 +158,7 @@ class SlowClients(Test):
                     self.assertEqual(neighbour.send(get()).response().body, b"ok")
                 self.assertLess(time.monotonic() - began, 5)
             self.assertEqual(gateway.connections(), 401)
-            self.assertLess((gateway.memory() - before) / 400, 32, "KiB for each")
+            self.assert_grown_less(gateway, before, 400 * 32)
             for wire in slow:
                 wire.send("\r\n\r\n")
             for wire in slow:

@@ -91,7 +91,7 @@ class Relay(Test):
         wait_for(lambda: heard, "the upstream has heard all")
         self.assertEqual(heard, [hashlib.sha256(up).digest()])
         self.gone(gateway)
-        self.assertLess(gateway.memory(), 100_000)
+        self.assert_grown_less(gateway, 0, 100_000)
 
     def test_half_close_by_the_client_first(self):
         down = random.randbytes(3_000_000)
@@ -155,8 +155,12 @@ class Relay(Test):
 
     def test_no_upstream(self):
         gateway = self.opened(Gateway(http=False, relay=("127.0.0.1:0", f"{LOCAL}:{free_port()}")))
-        with gateway.dial("relay") as wire:
-            self.assertTrue(wire.ends())
+        for _ in range(20):
+            try:
+                with gateway.dial("relay") as wire:
+                    self.assertTrue(wire.ends())
+            except ConnectionResetError:
+                pass  # before the client has noticed that it is connected
         self.gone(gateway)
 
     def test_stalled_reader(self):
@@ -180,7 +184,7 @@ class Relay(Test):
         before, count = gateway.memory(), 20
         stalled = [self.opened(gateway.dial("relay", receive_buffer=4096)) for _ in range(count)]
         wait_for(lambda: len(blocked) == count, "all writers stand still")
-        self.assertLess(gateway.memory() - before, count * 500)
+        self.assert_grown_less(gateway, before, count * 500)
         for wire in stalled:
             wire.close()
         self.gone(gateway)
