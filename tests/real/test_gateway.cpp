@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -113,7 +114,7 @@ relais::tls_options read_tls(command_line& given) {
     return made;
 }
 
-void tell(relais::server const& srv, std::vector<std::string> const& names) {
+void tell(relais::server const& srv, std::vector<std::string> names) {
     while (srv.endpoints().empty())
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     auto where = srv.endpoints();
@@ -161,7 +162,7 @@ int main(int argc, char** argv) try {
         srv.listen(where, tls(read_tls(given)) | relay(upstream));
         names.push_back("tls-relay");
     }
-    std::thread([&] { tell(srv, names); }).detach();
+    std::thread(tell, std::cref(srv), names).detach();
     auto status = srv.run();
     if (status != 0)
         std::_Exit(status); // the thread still waits for the start

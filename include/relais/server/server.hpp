@@ -7,10 +7,10 @@
 #include <relais/net/connection.hpp>
 #include <relais/net/endpoint.hpp>
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,6 +71,23 @@ private:
     void add(std::string where, any_chain<connection> chain);
 
     struct running;
+    /// In the place of std::atomic<std::shared_ptr>, whose load() is a race in libstdc++ 12.
+    class guarded {
+    public:
+        std::shared_ptr<running> load() const {
+            std::lock_guard lock(mutex_);
+            return value_;
+        }
+        void store(std::shared_ptr<running> value) {
+            std::lock_guard lock(mutex_);
+            value_.swap(value);
+        }
+
+    private:
+        mutable std::mutex mutex_;
+        std::shared_ptr<running> value_;
+    };
+
     struct place {
         std::string where;
         any_chain<connection> chain;
@@ -78,7 +95,7 @@ private:
 
     server_options options_;
     std::vector<place> places_;
-    std::atomic<std::shared_ptr<running>> running_;
+    guarded running_;
 };
 
 } // namespace relais
