@@ -75,9 +75,10 @@ public:
             std::min<std::int64_t>(limit.count() / resolution.count() + 2, 0x7fffffff));
     }
 
-    /// Calls the node's function once `after` ticks have passed, unless it is disarmed or armed again before.
+    /// Calls the node's function once `after` ticks have passed, 0 counting as 1, unless it is disarmed or armed again
+    /// before.
     void arm(deadline& node, ticks after) noexcept {
-        node.at_ = now_ + after;
+        node.at_ = now_ + std::max<ticks>(after, 1); // the bucket of the present tick was emptied already
         if (!node.next || node.bucket_ > node.at_)
             relink(node);
     }
@@ -100,6 +101,7 @@ private:
 
     ticks now_ = 1;
     std::size_t linked_ = 0;
+    bool advancing_ = false; ///< somebody calls `advance_to` right now
     void (*started_)(void*);
     void* context_;
     std::array<detail::deadline_link, buckets> heads_;
