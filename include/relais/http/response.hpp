@@ -109,6 +109,9 @@ public:
     /// The length that an answer to HEAD or a 304 tells, though no content follows.
     void set_told_length(std::uint64_t length) noexcept { told_length_ = length; }
 
+    /// The length of the content is not known, and an answer to HEAD says nothing of it.
+    void tell_no_length() noexcept { length_untold_ = true; }
+
     /// For terminals: where the head that came from an upstream is kept, and what came with it. Views in the fields
     /// and in the body may refer to it.
     head_buffer& storage() noexcept { return storage_; }
@@ -126,6 +129,7 @@ private:
     std::optional<std::uint64_t> told_length_;
     unsigned status_ = 0;
     bool close_ = false;
+    bool length_untold_ = false;
 };
 
 } // namespace relais

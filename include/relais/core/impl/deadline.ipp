@@ -28,7 +28,7 @@ RELAIS_DECL deadline_wheel::~deadline_wheel() {
 RELAIS_DECL void deadline_wheel::relink(deadline& node) noexcept {
     ticks after = node.at_ - now_;
     node.unlink();
-    if (linked_ == 0 && started_) {
+    if (linked_ == 0 && started_ && !advancing_) {
         started_(context_); // may move the time on after a pause
         node.at_ = now_ + after;
     }
@@ -50,6 +50,7 @@ RELAIS_DECL void deadline_wheel::advance_to(ticks now) {
     // After a jump of more than one turn, one turn is enough: each bucket is looked at with the time near its end.
     if (now > now_ && now - now_ > buckets)
         now_ = now - static_cast<ticks>(buckets);
+    advancing_ = true; // who arms a node meanwhile must not move the time below this loop
     while (now_ < now) {
         ++now_;
         auto& head = heads_[now_ % buckets];
@@ -67,6 +68,7 @@ RELAIS_DECL void deadline_wheel::advance_to(ticks now) {
             node.expired_(node);
         }
     }
+    advancing_ = false;
 }
 
 } // namespace relais

@@ -149,6 +149,14 @@ public:
     portable_waiter(boost::asio::io_context& context, batch_observer& observer)
         : context_(context), observer_(observer) {}
 
+    ~portable_waiter() override { // the descriptors belong to sockets that close them
+        for (auto& [descriptor, one] : entries_) {
+            one->told->again = nullptr;
+            one->told = nullptr;
+            one->descriptor.release();
+        }
+    }
+
     int add(int descriptor, gate& g) override {
         auto one = std::make_shared<entry>(*this, g);
         boost::system::error_code error;

@@ -4,6 +4,9 @@
 #include <relais/core/worker.hpp>
 #include <relais/http/exchange.hpp>
 
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+
 namespace relais {
 
 RELAIS_DECL exchange::exchange() = default;
@@ -44,6 +47,16 @@ RELAIS_DECL void exchange::fail(std::exception_ptr thrown) {
     } catch (stage_misuse const& error) {
         report(error.what());
         refuse(end_reason::stage_misused);
+    } catch (boost::system::system_error const& error) {
+        bool aborted = error.code() == boost::asio::error::operation_aborted;
+        if (aborted && reason_ == end_reason::client_left)
+            return; // nobody is there to read an answer
+        if (aborted && connection_->reason() == end_reason::shutting_down) {
+            refuse(end_reason::shutting_down);
+            return;
+        }
+        report_exception("a stage threw", thrown);
+        refuse(end_reason::stage_threw);
     } catch (...) {
         report_exception("a stage threw", thrown);
         refuse(end_reason::stage_threw);
@@ -77,11 +90,13 @@ RELAIS_DECL void exchange::note_next(void const* chain, void const* entry) {
 RELAIS_DECL exchange::answering::answering(exchange& x) : x_(x) {
     if (x.answering_)
         throw stage_misuse("next was called twice at once for one exchange: await the first call");
+    x.stop_upload(); // of an earlier try: it would read what the next one sends
     if (x.response.status() != 0)
         x.response.reset();
     x.answering_ = true;
     x.responded_ = false;
-    x.reason_ = end_reason::completed;
+    if (x.reason_ != end_reason::client_left) // that does not become better
+        x.reason_ = end_reason::completed;
 }
 
 RELAIS_DECL void exchange::compact() {
@@ -99,6 +114,7 @@ RELAIS_DECL void exchange::finish() noexcept {
         try {
             held_[i]->complete(*this);
         } catch (...) { // a completion cannot change what has happened
+            report_exception("on_complete threw", std::current_exception());
         }
     }
 }

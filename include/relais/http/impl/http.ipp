@@ -66,6 +66,8 @@ RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next nex
     }
     if (s.lingers())
         co_await s.linger();
+    else
+        s.peer().shutdown_send(); // TLS says that this end is none that somebody made up
 }
 
 } // namespace relais

@@ -308,7 +308,7 @@ RELAIS_DECL void http1_session::write_head(text_buffer& out) {
         if (status != 204 && status >= 200) {
             if (r.told_length_)
                 size = r.told_length_;
-            else if (status == 304)
+            else if (status == 304 || r.length_untold_)
                 size.reset();
             if (size)
                 out.put("Content-Length: ").put_number(*size).put("\r\n");
@@ -400,14 +400,22 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::finish_response()
     auto& rest = x_->response.body.rest_;
     if (!rest)
         co_return send_step::all;
-    auto source = rest->raw();
-    send_step result;
-    if (framing_ == content::length && source.from && peer().plain() && *source.left > 128 * 1024)
-        result = co_await send_raw(*rest, source);
-    else
-        result = co_await send_body(*rest);
-    if (result == send_step::all)
-        rest->finished();
+    auto result = send_step::failed;
+    try {
+        auto source = rest->raw();
+        if (framing_ == content::length && source.from && peer().plain() &&
+            *source.left > 128 * 1024)
+            result = co_await send_raw(*rest, source);
+        else
+            result = co_await send_body(*rest);
+        if (result == send_step::all)
+            rest->finished();
+    } catch (...) { // a body of a stage's own
+        report_exception("a response's body threw", std::current_exception());
+        x_->set_reason(end_reason::stage_threw);
+        abort_ = true; // never a fake clean end
+        result = send_step::failed;
+    }
     co_return result;
 }
 
@@ -641,7 +649,12 @@ RELAIS_DECL awaitable<> http1_session::settle() {
     co_await boost::asio::this_coro::throw_if_cancelled(false);
     x_->stop_upload();
     peer().ready().reader.cancel();
-    co_await x_->scope().join();
+    try {
+        co_await x_->scope().join();
+    } catch (...) {
+        report_exception("a request's body threw", std::current_exception());
+        x_->set_reason(end_reason::stage_threw);
+    }
     if (!abort_ && !gone_ && !close_) {
         // The rest of the body stands before the next request: read it where it is short.
         discarded_ = 0;
@@ -675,6 +688,8 @@ RELAIS_DECL bool http1_session::end_exchange(send_step sent) {
     used_ = 0;
     if (abort_)
         peer().abort();
+    else if ((close_ || draining_) && !gone_ && (!ahead_.empty() || peer().ready().readable))
+        linger_ = true; // closed over unread bytes, the client would see a reset and not the answer
     return !abort_ && !gone_ && !close_ && !draining_;
 }
 

@@ -126,6 +126,10 @@ RELAIS_DECL io_result request_body::try_read(std::span<std::byte> to) {
             std::string().swap(kept_);
         } else {
             kept_.append(reinterpret_cast<char const*>(to.data()), got.count);
+            if (!outer_ && framed_.complete()) { // nobody asks for the end of a known length
+                whole_kept_ = true;
+                replayed_ = kept_.size();
+            }
         }
     }
     if (got.state == io_state::end) {

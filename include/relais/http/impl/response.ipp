@@ -132,7 +132,7 @@ RELAIS_DECL void response::reset() noexcept {
     fields_.clear();
     storage_.release();
     status_ = 0;
-    close_ = false;
+    close_ = length_untold_ = false;
 }
 
 } // namespace relais

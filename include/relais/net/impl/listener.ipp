@@ -150,8 +150,11 @@ RELAIS_DECL listener::~listener() {
 }
 
 RELAIS_DECL void listener::stop() {
-    stopped_ = true;
+    if (std::exchange(stopped_, true))
+        return;
     gate_->close();
+    // Before the descriptor is closed: its number may be another socket's soon.
+    worker::current().unwatch(socket_.descriptor(), std::exchange(gate_, nullptr));
     socket_.close();
 }
 
@@ -162,7 +165,7 @@ RELAIS_DECL awaitable<> listener::run() {
     while (!stopped_) {
         int accepted = 0;
         bool exhausted = false;
-        while (accepted < burst && gate_->readable) {
+        while (accepted < burst && !stopped_ && gate_->readable) {
             sockaddr_storage from{};
             socklen_t size = sizeof from;
             int descriptor = ::accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&from),
@@ -179,12 +182,14 @@ RELAIS_DECL awaitable<> listener::run() {
                 break;
             } // what else there is concerns one client that is gone again
         }
+        if (stopped_)
+            break;
         if (exhausted) {
             co_await wait_at(pause, back_off_);
             back_off_ = std::min(back_off_ * 2, longest);
         } else if (gate_->readable) { // others want a turn
             co_await boost::asio::post(worker::current().context(), boost::asio::deferred);
-        } else if (!stopped_) {
+        } else {
             if (gate_->again)
                 gate_->again->want_read();
             co_await wait_at(gate_->reader, std::chrono::milliseconds(0));
@@ -193,20 +198,24 @@ RELAIS_DECL awaitable<> listener::run() {
 }
 
 RELAIS_DECL void listener::serve(int descriptor, socket_address const& peer) {
-    auto transport = socket::adopt(descriptor, true);
-    if (!transport)
-        return;
-    auto* c = new connection(
-        std::move(transport), peer,
-        socket_.address()); // what the handler leaves, the list of connections destroys
-    boost::asio::co_spawn(worker::current().context().get_executor(), chain_(*c),
-                          boost::asio::bind_cancellation_slot(
-                              c->cancellation().slot(), [c](std::exception_ptr thrown) {
-                                  if (thrown)
-                                      report_exception("a connection ended with an exception",
-                                                       thrown);
-                                  delete c;
-                              }));
+    connection* c = nullptr; // what the handler leaves, the list of connections destroys
+    try {
+        auto transport = socket::adopt(descriptor, true);
+        if (!transport)
+            return;
+        c = new connection(std::move(transport), peer, socket_.address());
+        boost::asio::co_spawn(worker::current().context().get_executor(), chain_(*c),
+                              boost::asio::bind_cancellation_slot(
+                                  c->cancellation().slot(), [c](std::exception_ptr thrown) {
+                                      if (thrown)
+                                          report_exception("a connection ended with an exception",
+                                                           thrown);
+                                      delete c;
+                                  }));
+    } catch (...) { // a stage that is no coroutine threw: the listener goes on
+        report_exception("a connection could not begin", std::current_exception());
+        delete c;
+    }
 }
 
 } // namespace relais

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <utility>
 #if defined(__linux__)
 #include <fcntl.h>
@@ -48,7 +49,12 @@ awaitable<end_reason> pump_pair<Follower>::run() {
 template <class Follower>
 awaitable<> pump_pair<Follower>::pump(direction& d) {
     for (;;) {
-        auto next = advance(d);
+        auto next = step::broken;
+        try {
+            next = advance(d);
+        } catch (std::bad_alloc const&) { // the other direction must not be left alone
+            fail(d.to_broke);
+        }
         wait_result why;
         if (next == step::read) {
             why = co_await d.from.readable(limit());
@@ -79,7 +85,16 @@ typename pump_pair<Follower>::step pump_pair<Follower>::advance(direction& d) {
         if (d.ending && !d.said)
             if (auto s = say_farewell(d); s != step::again)
                 return s;
-        if (d.bulk && !d.ending) {
+        if (d.careful) { // a layer may still hold what it took
+            auto flushed = d.to.try_flush();
+            if (flushed.state == io_state::would_block)
+                return step::write;
+            if (flushed.state != io_state::ok) {
+                fail(d.to_broke);
+                return step::broken;
+            }
+        }
+        if (d.pipe.held || (d.bulk && !d.ending)) { // what is in the pipe goes before anything else
             bool handled = false;
             auto s = move_spliced(d, handled);
             if (handled) {
@@ -151,8 +166,10 @@ typename pump_pair<Follower>::step pump_pair<Follower>::write_held(direction& d)
     if (wrote.count)
         last_ = worker::current().deadlines().now();
     d.held.erase(0, wrote.count);
-    if (!d.held.empty() || d.to.try_flush().state != io_state::ok)
+    if (!d.held.empty() || d.to.try_flush().state != io_state::ok) {
+        d.careful = true;
         return step::write;
+    }
     std::string().swap(d.held);
     d.careful = false;
     return step::again;
@@ -188,7 +205,8 @@ typename pump_pair<Follower>::step pump_pair<Follower>::say_farewell(direction& 
             d.held = d.farewell.substr(wrote.count);
             return step::write;
         }
-        return d.to.try_flush().state == io_state::ok ? step::again : step::write;
+        d.careful = d.to.try_flush().state != io_state::ok;
+        return d.careful ? step::write : step::again;
     } else {
         d.said = true;
         return step::again;
@@ -270,8 +288,10 @@ void pump_pair<Follower>::end_with(std::string farewell_to_right, std::string fa
     left_bound_.farewell = std::move(farewell_to_left);
     right_bound_.ending = left_bound_.ending = true;
     reason_ = end_reason::tunnel_drained;
-    left_.ready().reader.cancel(); // both look again, from the event loop
-    right_.ready().reader.cancel();
+    for (auto* s : {&left_, &right_}) { // both look again, from the event loop
+        s->ready().reader.cancel();
+        s->ready().writer.cancel();
+    }
 }
 
 template <class Follower>
@@ -284,6 +304,7 @@ void pump_pair<Follower>::finish(direction& d) {
     d.to.shutdown_send();
     // The other direction may go on for so long as the linger time allows: it looks at its limit again.
     d.to.ready().reader.cancel();
+    d.from.ready().writer.cancel();
 }
 
 template <class Follower>

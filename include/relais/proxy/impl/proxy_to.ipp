@@ -311,7 +311,8 @@ RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
                                                call.limit(now));
                 auto waited =
                     (worker::current().deadlines().now() - began) * deadline_wheel::resolution;
-                if (why == wait_result::ready && !x.request.body.note_wait(waited))
+                if (why == wait_result::ready && !x.request.body.awaits_continue() &&
+                    !x.request.body.note_wait(waited))
                     why = wait_result::timed_out;
             } else if (now == step::wait_send) {
                 why = co_await readable_or_writable(call.connection(), call.limit(now));

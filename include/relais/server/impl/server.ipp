@@ -24,6 +24,17 @@ struct server::running {
     struct seat {
         explicit seat(worker_options options)
             : worker(options), work(boost::asio::make_work_guard(worker.context())) {}
+        seat(seat const&) = delete;
+        seat& operator=(seat const&) = delete;
+        ~seat() { // after a start that failed, too
+            if (thread.joinable()) {
+                worker.stop();
+                thread.join();
+            }
+            worker::scoped_current on(worker);
+            pause.abandon();
+            listeners.clear();
+        }
 
         relais::worker worker;
         boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;

@@ -218,7 +218,8 @@ RELAIS_DECL void upstream_call::interim_passed_on() {
 }
 
 RELAIS_DECL std::chrono::milliseconds upstream_call::limit(step waiting) const {
-    if (waiting == step::wait_body)
+    // A client that waits for 100 is not slow: the server has to say something.
+    if (waiting == step::wait_body && !x_.request.body.awaits_continue())
         return x_.request.body.wait_limit();
     if (waiting == step::wait_send)
         return limits_.write;
@@ -230,7 +231,7 @@ RELAIS_DECL std::chrono::milliseconds upstream_call::limit(step waiting) const {
 RELAIS_DECL upstream_call::step upstream_call::give_up(wait_result result, step waited_for) {
     if (result == wait_result::cancelled)
         return fail(end_reason::client_left);
-    if (waited_for == step::wait_body)
+    if (waited_for == step::wait_body && !x_.request.body.awaits_continue())
         return fail(end_reason::body_timeout);
     if (waited_for == step::wait_send)
         return fail(end_reason::upstream_write_timeout);
@@ -287,7 +288,11 @@ public:
 
     void stop() override {
         stopped_ = true;
+        if (!connection_) // it has ended already
+            return;
         connection_->ready().writer.cancel();
+        if (auto* source = x_.request.body.waits_on()) // a body that was wrapped may have its own
+            source->ready().reader.cancel();
     }
 
     awaitable<> run() {
@@ -327,6 +332,8 @@ RELAIS_DECL void upstream_call::hand_over() {
 
     if (told_length_)
         r.set_told_length(*told_length_);
+    else
+        r.tell_no_length();
     erase_hop_by_hop(r.fields());
     r.fields().erase(known_field::content_length);
 
