@@ -161,7 +161,7 @@ inline wait_slot& slot_of(gate& g, gate_side side) {
 
 template <class Handler>
 void complete_soon(Handler handler) { // not on this stack: a loop over ready streams must not nest
-    auto executor = boost::asio::get_associated_executor(handler);
+    auto executor = executor_of(handler);
     boost::asio::post(executor,
                       [h = std::move(handler)]() mutable { std::move(h)(wait_result::ready); });
 }

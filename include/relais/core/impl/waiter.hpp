@@ -6,12 +6,33 @@
 
 namespace relais {
 
+namespace detail {
+
+/// The current worker's.
+boost::asio::io_context::executor_type event_loop() noexcept;
+
+/// Where a handler runs: a handler without an executor of its own stays on its worker.
+template <class Handler>
+auto executor_of(Handler const& handler) noexcept {
+    if constexpr (std::is_same_v<boost::asio::associated_executor_t<Handler>,
+                                 boost::asio::system_executor>)
+        return event_loop();
+    else
+        return boost::asio::get_associated_executor(handler);
+}
+
+} // namespace detail
+
 template <class Handler>
 void wait_slot::finish(Handler handler, act what, wait_result result) {
+    // A cancellation from now on must not end who waits here next. Where the operation is dropped, its signal may be gone.
+    if (what != act::drop)
+        if (auto slot = boost::asio::get_associated_cancellation_slot(handler); slot.is_connected())
+            slot.clear();
     if (what == act::run) {
         std::move(handler)(result);
     } else if (what == act::post) {
-        auto executor = boost::asio::get_associated_executor(handler);
+        auto executor = detail::executor_of(handler);
         boost::asio::post(executor,
                           [h = std::move(handler), result]() mutable { std::move(h)(result); });
     }

@@ -82,6 +82,10 @@ RELAIS_DECL void gate::close() noexcept {
 
 namespace detail {
 
+RELAIS_DECL boost::asio::io_context::executor_type event_loop() noexcept {
+    return worker::current().context().get_executor();
+}
+
 #if defined(__linux__)
 
 /// One epoll set for all sockets of a worker, nested in Asio's: sockets are added once, edge-triggered.
