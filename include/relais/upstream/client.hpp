@@ -7,7 +7,7 @@
 #include <relais/http/framing.hpp>
 #include <relais/http/parser.hpp>
 #include <relais/net/stream.hpp>
-#include <relais/upstream/server.hpp>
+#include <relais/upstream/pool.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -71,8 +71,7 @@ public:
         failed,        ///< `why()`
     };
 
-    upstream_call(exchange& x, upstream_server const& server, call_limits limits) noexcept
-        : x_(x), server_(server), limits_(limits) {}
+    upstream_call(exchange& x, call_limits limits) noexcept : x_(x), limits_(limits) {}
     upstream_call(upstream_call const&) = delete;
     upstream_call& operator=(upstream_call const&) = delete;
 
@@ -107,7 +106,8 @@ public:
     std::string early() const;
 
     /// Makes the rest of the response the exchange's body, and lets an unfinished upload go on beside it.
-    void hand_over();
+    /// \param keeper gets the connection once everything was read; it outlives the exchange.
+    void hand_over(connection_keeper& keeper);
 
 private:
     step read_response();
@@ -115,7 +115,6 @@ private:
     step fail(end_reason why) noexcept;
 
     exchange& x_;
-    upstream_server const& server_;
     call_limits limits_;
     std::unique_ptr<stream> connection_;
     body_sender sender_;

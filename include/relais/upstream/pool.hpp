@@ -11,10 +11,19 @@
 
 namespace relais {
 
+/// Where a connection goes whose last message was read to its end.
+class connection_keeper {
+public:
+    virtual void give(std::unique_ptr<stream> idle) = 0;
+
+protected:
+    ~connection_keeper() = default;
+};
+
 /// Idle connections to one server, of one worker: the one that was used last comes first.
 ///
 /// A connection that turned readable or hung up meanwhile is never handed out; that costs no system call.
-class connection_pool {
+class connection_pool final : public connection_keeper {
 public:
     /// \param size idle connections at most. \param timeout how long one may be idle.
     connection_pool(std::size_t size, std::chrono::milliseconds timeout);
@@ -25,8 +34,7 @@ public:
     /// An idle connection; null when there is none.
     std::unique_ptr<stream> take();
 
-    /// Gives back a connection whose last message was read to its end.
-    void give(std::unique_ptr<stream> idle);
+    void give(std::unique_ptr<stream> idle) override;
 
     std::size_t size() const noexcept { return idle_.size(); }
 

@@ -43,8 +43,9 @@ struct server_connection {
     end_reason why = end_reason::completed;
 };
 
-/// One server of an upstream: its addresses, its TLS, its idle connections on each worker. Immutable once prepared.
-class upstream_server {
+/// One server of an upstream: its addresses, its TLS, its idle connections on each worker. Immutable once prepared; made by
+/// `std::make_shared`.
+class upstream_server : public std::enable_shared_from_this<upstream_server> {
 public:
     upstream_server(upstream_url url, upstream_options options);
 

@@ -61,7 +61,11 @@ RELAIS_DECL void connection_list::remove(connection& c) noexcept {
 RELAIS_DECL void connection_list::drain() {
     for (auto* c = first_; c;) {
         auto* after = c->next_;
-        c->drain();
+        try {
+            c->drain();
+        } catch (...) { // no randomness, no memory: then at once
+            c->close();
+        }
         c = after;
     }
 }

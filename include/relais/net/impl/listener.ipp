@@ -84,7 +84,8 @@ RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to
     socklen_t size = sizeof bound;
     if (::getsockname(descriptor, reinterpret_cast<sockaddr*>(&bound), &size) == 0)
         made.address_ = socket_address::from_kernel(reinterpret_cast<sockaddr*>(&bound), size);
-    if (::listen(descriptor, 4096) < 0)
+    bool probe = !to.is_unix() && !reuse_port;
+    if (!probe && ::listen(descriptor, 4096) < 0)
         throw detail::cannot_listen(where, errno);
     return made;
 }

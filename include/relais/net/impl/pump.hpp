@@ -78,7 +78,8 @@ awaitable<> pump_pair<Follower>::pump(direction& d) {
 
 template <class Follower>
 typename pump_pair<Follower>::step pump_pair<Follower>::advance(direction& d) {
-    for (int reads = 0; reads < 16; ++reads) {
+    auto const began = d.moved;
+    for (int reads = 0; reads < 16 && d.moved - began < (1u << 20); ++reads) {
         if (!d.held.empty())
             if (auto s = write_held(d); s != step::again)
                 return s;
@@ -122,7 +123,7 @@ typename pump_pair<Follower>::step pump_pair<Follower>::advance(direction& d) {
         if (d.said) {
             d.follower.consume(bytes);
             if constexpr (Follower::can_end) {
-                if (d.follower.close_seen())
+                if (d.follower.lost() || (d.follower.close_seen() && d.follower.at_boundary()))
                     return step::end;
             }
             continue;
@@ -141,7 +142,8 @@ typename pump_pair<Follower>::step pump_pair<Follower>::advance(direction& d) {
             d.held.assign(reinterpret_cast<char const*>(bytes.data()) + wrote.count,
                           size - wrote.count);
         if (size < bytes.size()) { // the boundary at which the farewell goes; the rest is dropped
-            d.held += d.farewell;
+            if (!d.follower.close_seen())
+                d.held += d.farewell;
             d.said = true;
             d.follower.consume(bytes.subspan(size));
             continue;
@@ -188,14 +190,11 @@ std::size_t pump_pair<Follower>::allowed(direction& d, std::span<std::byte const
 template <class Follower>
 typename pump_pair<Follower>::step pump_pair<Follower>::say_farewell(direction& d) {
     if constexpr (Follower::can_end) {
-        if (d.follower.lost() ||
-            d.follower.close_seen()) { // nothing may be put between, or it was said already
-            d.said = true;
-            return step::again;
-        }
-        if (!d.follower.at_boundary() || d.pipe.held)
-            return step::again;
+        if (!d.follower.lost() && (!d.follower.at_boundary() || d.pipe.held))
+            return step::again; // what has begun goes on to its end
         d.said = true;
+        if (d.follower.lost() || d.follower.close_seen())
+            return step::again; // nothing can be put between, or it was said by whom it concerns
         auto wrote = d.to.try_write(std::string_view(d.farewell));
         if (wrote.state == io_state::error || wrote.state == io_state::end) {
             fail(d.to_broke);

@@ -20,25 +20,38 @@ namespace relais {
 struct proxy_stage::shared {
     std::string url;
     proxy_options options;
-    std::optional<upstream_server> server;
+    std::shared_ptr<upstream_server> server;
 };
 
 namespace detail {
 
 /// Connections to upstreams that belong to one client, because they were authenticated as such (NTLM, Negotiate).
-struct pinned_connections {
-    struct pin {
-        void const* server;
+class pinned_connections {
+public:
+    struct pin final : connection_keeper {
+        void give(std::unique_ptr<stream> idle) override { connection = std::move(idle); }
+        upstream_server const* server = nullptr;
         std::unique_ptr<stream> connection;
     };
-    std::vector<pin> pins;
 
-    std::unique_ptr<stream> take(void const* server) {
-        for (auto& p : pins)
-            if (p.server == server && p.connection && p.connection->quiet())
-                return std::move(p.connection);
+    /// The pin of a server; null without.
+    pin* find(upstream_server const& server) noexcept {
+        for (auto& p : pins_)
+            if (p->server == &server)
+                return p.get();
         return nullptr;
     }
+
+    pin& make(upstream_server const& server) {
+        if (auto* there = find(server))
+            return *there;
+        pins_.push_back(std::make_unique<pin>());
+        pins_.back()->server = &server;
+        return *pins_.back();
+    }
+
+private:
+    std::vector<std::unique_ptr<pin>> pins_;
 };
 
 /// Whether a credential or a challenge authenticates the connection rather than the request.
@@ -71,6 +84,8 @@ public:
     std::unique_ptr<stream> idle_connection();
 
 private:
+    /// Where the connection goes: to the pool, or to this client alone once it is authenticated.
+    connection_keeper& keeper();
     void put_target(text_buffer& out);
     void put_forwarded(text_buffer& out);
 
@@ -220,14 +235,29 @@ RELAIS_DECL std::unique_ptr<stream> proxy_stage::forwarding::idle_connection() {
     if (x_.request.is_websocket())
         return nullptr;
     if (auto* pinned = x_.connection().state.find<detail::pinned_connections>())
-        if (auto mine = pinned->take(&*s_.server))
-            return mine;
+        if (auto* mine = pinned->find(*s_.server))
+            return mine->connection && mine->connection->quiet() ? std::move(mine->connection)
+                                                                 : nullptr;
+    if (detail::authenticates_connection(x_.request.fields(), known_field::authorization))
+        return nullptr; // a connection of its own, from the first message of the handshake on
     return s_.server->pool().take();
+}
+
+RELAIS_DECL connection_keeper& proxy_stage::forwarding::keeper() {
+    auto& state = x_.connection().state;
+    auto* pinned = state.find<detail::pinned_connections>();
+    if (pinned)
+        if (auto* mine = pinned->find(*s_.server))
+            return *mine;
+    if (detail::authenticates_connection(x_.request.fields(), known_field::authorization) ||
+        detail::authenticates_connection(x_.response.fields(), known_field::www_authenticate))
+        return (pinned ? *pinned : state.emplace<detail::pinned_connections>()).make(*s_.server);
+    return s_.server->pool();
 }
 
 RELAIS_DECL void proxy_stage::forwarding::answer(upstream_call& call) {
     if (!call.upgraded()) {
-        call.hand_over();
+        call.hand_over(keeper());
         return;
     }
     auto& r = x_.response;
@@ -270,7 +300,7 @@ RELAIS_DECL void proxy_stage::prepare() const {
         throw startup_error("proxy_to(\"" + shared_->url +
                             "\"): via is one word, the pseudonym of this deployment");
     if (!shared_->server)
-        shared_->server.emplace(
+        shared_->server = std::make_shared<upstream_server>(
             upstream_url::parse(shared_->url),
             upstream_options{o.connect_timeout, o.pool_size, o.pool_timeout, o.tls});
     shared_->server->prepare();
@@ -284,8 +314,7 @@ RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
     if (!f.admit())
         co_return;
     upstream_call call(
-        x, *shared_->server,
-        call_limits{options.first_byte_timeout, options.read_timeout, options.write_timeout});
+        x, call_limits{options.first_byte_timeout, options.read_timeout, options.write_timeout});
     auto idle = f.idle_connection();
     for (;;) {
         if (idle) {

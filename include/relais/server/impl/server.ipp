@@ -49,6 +49,7 @@ struct server::running {
     std::vector<std::unique_ptr<seat>> seats;
     std::vector<socket_address> endpoints;
     std::atomic<bool> stopping{false};
+    std::atomic<bool> ended{false};
 
     void join() {
         for (auto& s : seats)
@@ -138,7 +139,6 @@ RELAIS_DECL void server::stop() {
             s->worker.stop();
         return;
     }
-    now->stopping.notify_all();
     for (auto& s : now->seats)
         s->worker.post([&seat = *s, patience = options_.stop_timeout] {
             boost::asio::co_spawn(seat.worker.context(), seat.wind_down(patience),
@@ -146,37 +146,39 @@ RELAIS_DECL void server::stop() {
         });
     now->join();
     running_.store(nullptr);
+    now->ended = true;
+    now->ended.notify_all();
 }
 
 RELAIS_DECL int server::run() {
     try {
-        boost::asio::io_context waiting(1);
+        boost::asio::io_context listening(1);
         std::optional<boost::asio::signal_set> signals;
         if (options_.handle_signals)
-            signals.emplace(waiting, SIGINT, SIGTERM); // before the start: none is missed
+            signals.emplace(listening, SIGINT, SIGTERM); // before the start: none is missed
         if (!running_.load())
             start();
-        if (!signals) {
-            auto now = running_.load();
-            now->stopping.wait(false);
-            while (running_.load() == now)
-                std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        auto now = running_.load();
+        if (!now) // somebody has stopped it meanwhile
             return 0;
-        }
         std::thread stopping;
-        signals->async_wait([&](boost::system::error_code error, int) {
-            if (error)
-                return;
-            stopping = std::thread([&] {
-                stop();
-                waiting.stop();
+        std::thread waiting;
+        if (signals) {
+            signals->async_wait([&](boost::system::error_code error, int) {
+                if (error)
+                    return;
+                stopping = std::thread([this] { stop(); });
+                signals->async_wait([this](boost::system::error_code again, int) {
+                    if (!again)
+                        stop();
+                });
             });
-            signals->async_wait([&](boost::system::error_code again, int) {
-                if (!again)
-                    stop();
-            });
-        });
-        waiting.run();
+            waiting = std::thread([&] { listening.run(); });
+        }
+        now->ended.wait(false);
+        listening.stop();
+        if (waiting.joinable())
+            waiting.join();
         if (stopping.joinable())
             stopping.join();
         return 0;

@@ -247,8 +247,8 @@ namespace detail {
 /// The rest of a response, with the connection that it comes from.
 class leased_body final : public framed_body {
 public:
-    leased_body(std::shared_ptr<stream> connection, upstream_server const& server, bool keep)
-        : connection_(std::move(connection)), server_(server), keep_(keep) {}
+    leased_body(std::shared_ptr<stream> connection, connection_keeper& keeper, bool keep)
+        : connection_(std::move(connection)), keeper_(keeper), keep_(keep) {}
 
     ~leased_body() override {
         if (connection_ && connection_.use_count() > 1)
@@ -259,23 +259,23 @@ public:
         // Only a connection that nobody shares and that has nothing left over is good for another request.
         if (keep_ && complete() && excess().empty() && connection_.use_count() == 1)
             if (auto* back = std::get_deleter<give_back>(connection_))
-                back->pool = &server_.pool();
+                back->keeper = &keeper_;
         connection_.reset();
     }
 
-    /// Deletes the connection, or gives it back to its pool.
+    /// Deletes the connection, or gives it back.
     struct give_back {
-        connection_pool* pool = nullptr;
+        connection_keeper* keeper = nullptr;
         void operator()(stream* s) const {
             std::unique_ptr<stream> owned(s);
-            if (pool)
-                pool->give(std::move(owned));
+            if (keeper)
+                keeper->give(std::move(owned));
         }
     };
 
 private:
     std::shared_ptr<stream> connection_;
-    upstream_server const& server_;
+    connection_keeper& keeper_;
     bool keep_;
 };
 
@@ -323,7 +323,7 @@ private:
 
 } // namespace detail
 
-RELAIS_DECL void upstream_call::hand_over() {
+RELAIS_DECL void upstream_call::hand_over(connection_keeper& keeper) {
     auto& r = x_.response;
     auto& storage = r.storage();
     r.set_status(status_.status);
@@ -344,7 +344,7 @@ RELAIS_DECL void upstream_call::hand_over() {
         bool exact = content.size() == came.size();
         r.body.set_ready(content, nullptr);
         if (reusable && exact)
-            server_.pool().give(std::move(connection_));
+            keeper.give(std::move(connection_));
         else // a response that is whole though the request is not: nobody wants the rest of the upload
             connection_.reset();
         return;
@@ -353,7 +353,7 @@ RELAIS_DECL void upstream_call::hand_over() {
     std::shared_ptr<stream> shared(connection_.release(), detail::leased_body::give_back{});
     auto& s = *shared;
     bool uploading = !sender_.done() && !send_broke_;
-    auto body = std::make_unique<detail::leased_body>(shared, server_, reusable);
+    auto body = std::make_unique<detail::leased_body>(shared, keeper, reusable);
     auto framing = framing_;
     std::string_view ready;
     if (framing.kind == framing_kind::length) { // goes out with the head

@@ -72,10 +72,28 @@ RELAIS_DECL void upstream_server::prepare() {
         tls_ = std::make_unique<tls_client_context>(options_.tls);
 }
 
+namespace detail {
+
+/// A worker's idle connections to a server, which lives as long as they do: no other one gets its address.
+struct servers_pool {
+    servers_pool(std::shared_ptr<upstream_server const> s, std::size_t size,
+                 std::chrono::milliseconds timeout)
+        : server(std::move(s)), pool(size, timeout) {}
+    std::shared_ptr<upstream_server const> server;
+    connection_pool pool;
+};
+
+} // namespace detail
+
 RELAIS_DECL connection_pool& upstream_server::pool() const {
-    return worker::current().local<connection_pool>(this, [this] {
-        return std::make_shared<connection_pool>(options_.pool_size, options_.pool_timeout);
-    });
+    return worker::current()
+        .local<detail::servers_pool>(this,
+                                     [this] {
+                                         return std::make_shared<detail::servers_pool>(
+                                             shared_from_this(), options_.pool_size,
+                                             options_.pool_timeout);
+                                     })
+        .pool;
 }
 
 RELAIS_DECL awaitable<server_connection> upstream_server::connect() const {
