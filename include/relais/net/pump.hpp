@@ -26,6 +26,7 @@ struct pump_limits {
 class no_follower {
 public:
     static constexpr bool can_end = false; ///< whether a last message may be put between the bytes
+    bool close_seen() const noexcept { return false; }
     void consume(std::span<std::byte const>) noexcept {}
     void skip(std::uint64_t) noexcept {}
     std::uint64_t payload_left() const noexcept {
