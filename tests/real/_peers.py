@@ -61,8 +61,8 @@ def to_word(value):
 class Gateway:
     """The program of test_gateway.cpp. Options are its words, with "_" for "-"; a list gives a word several times."""
 
-    def __init__(self, http=True, **options):
-        words = ["http=127.0.0.1:0"] if http else []
+    def __init__(self, http="127.0.0.1:0", **options):
+        words = [f"http={http}"] if http else []
         for name, values in options.items():
             for value in values if isinstance(values, list) else [values]:
                 words.append(f"{name.replace('_', '-')}={to_word(value)}")
@@ -75,7 +75,8 @@ class Gateway:
             if not line:
                 raise AssertionError("the gateway did not start: " + self.said())
             name, where = line.split()
-            self.ports[name].append(int(where.rpartition(":")[2]))
+            port = where.rpartition(":")[2]
+            self.ports[name].append(int(port) if port.isdigit() else port)
 
     @property
     def pid(self):
@@ -508,3 +509,6 @@ class Test(unittest.TestCase):
     def assert_grown_less(self, gateway, before, limit):
         """KiB. A sanitizer keeps what is freed, for a while."""
         self.assertLess(gateway.memory() - before, limit * 5 if SANITIZED else limit)
+
+    def assert_within(self, limit, seconds):
+        self.assertLess(seconds, limit * 3 if SANITIZED else limit)

@@ -5,11 +5,12 @@ import hashlib
 import json
 import os
 import random
+import socket
 import threading
 import time
 import unittest
 
-from _peers import LOCAL, Gateway, Nginx, Test, Upstream, Wire, curl, wait_for
+from _peers import LOCAL, Folder, Gateway, Nginx, Test, Upstream, Wire, curl, wait_for
 
 MIB = 1 << 20
 LARGE = 50_000_000
@@ -335,6 +336,34 @@ class HttpOrigin(Test):
         wait_for(lambda: gateway.connections() == 0, "no connection is left")
 
 
+    def test_unix_sockets_on_both_sides(self):
+        folder = self.opened(Folder())
+        front, back = folder.path / "front", folder.path / "back"
+        behind = self.opened(Gateway(http=f"unix:{back}", route=("/", self.nginx.url)))
+        gateway = self.opened(Gateway(http=f"unix:{front}", route=("/", f"unix:{back}")))
+        self.assertEqual(curl("--unix-socket", front, "http://site.example/a.txt"), self.text)
+        self.assertEqual(curl("--unix-socket", front, "http://site.example/mib"), self.mib)
+        seen = json.loads(curl("--unix-socket", front, "http://site.example/see"))
+        self.assertEqual((seen["x_forwarded_for"], seen["x_real_ip"], seen["host"]), ("", "", "site.example"))
+        self.assertEqual(curl("--unix-socket", front, "-T", "-", "-w", "%{http_code}", "http://site.example/put/unix",
+                              data=self.mib), b"201")
+        gateway.terminate()
+        behind.terminate()
+        self.assertEqual(list(folder.path.iterdir()), [], "the sockets are gone")
+
+    def test_ipv6(self):
+        try:
+            with socket.socket(socket.AF_INET6) as s:
+                s.bind(("::1", 0))
+        except OSError:
+            self.skipTest("no IPv6 here")
+        gateway = self.opened(Gateway(http="[::1]:0", route=("/", self.nginx.url), forwarded="both"))
+        self.assertEqual(curl("-g", f"http://[::1]:{gateway.port}/a.txt"), self.text)
+        line, = wait_for(lambda: [n for n in self.nginx.log() if n["xff"] == "::1"], "it is logged")
+        self.assertEqual(line["forwarded"], f'for="[::1]";proto=http;host="[::1]:{gateway.port}"')
+        self.assertEqual(line["host"], f"[::1]:{gateway.port}")
+
+
 class Routes(Test):
     def test_prefixes_choose_and_are_replaced(self):
         def told(name):
@@ -489,7 +518,7 @@ class Upstreams(Test):
             began = time.monotonic()
             how(wire)
             self.assertTrue(left.wait(10), "the upstream still thinks")
-            self.assertLess(waited[-1] - began, 0.5)
+            self.assert_within(0.5, waited[-1] - began)
             wait_for(lambda: gateway.connections() == 0, "the connection is gone")
 
     def test_client_that_leaves_within_a_body(self):

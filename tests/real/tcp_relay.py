@@ -24,7 +24,7 @@ def read_message(wire):
 class Relay(Test):
     def relay_to(self, serve, **options):
         upstream = self.opened(Upstream(serve))
-        gateway = self.opened(Gateway(http=False, relay=("127.0.0.1:0", upstream.where), **options))
+        gateway = self.opened(Gateway(http=None, relay=("127.0.0.1:0", upstream.where), **options))
         return gateway
 
     def gone(self, gateway):
@@ -154,7 +154,7 @@ class Relay(Test):
         self.gone(gateway)
 
     def test_no_upstream(self):
-        gateway = self.opened(Gateway(http=False, relay=("127.0.0.1:0", f"{LOCAL}:{free_port()}")))
+        gateway = self.opened(Gateway(http=None, relay=("127.0.0.1:0", f"{LOCAL}:{free_port()}")))
         for _ in range(20):
             try:
                 with gateway.dial("relay") as wire:
