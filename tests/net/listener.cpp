@@ -1,0 +1,198 @@
+#include "catch.hpp"
+
+#include <relais/core/error.hpp>
+#include <relais/net/listener.hpp>
+#include <relais/net/socket.hpp>
+#include <relais/testing/manual_clock.hpp>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <vector>
+
+using namespace relais;
+using Catch::Matchers::Contains;
+
+namespace {
+
+struct folder {
+    folder() {
+        char name[] = "/tmp/relais-listener-XXXXXX";
+        REQUIRE(::mkdtemp(name));
+        path = name;
+    }
+    ~folder() { std::filesystem::remove_all(path); }
+    endpoint socket() const { return {"", "", path / "s"}; }
+    std::filesystem::path path;
+};
+
+std::string refusal(endpoint const& where) {
+    try {
+        (void)listening_socket::open(where, 1);
+    } catch (startup_error const& e) {
+        return e.what();
+    }
+    return "listens";
+}
+
+bool connects(socket_address const& to) {
+    int s = ::socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected = ::connect(s, to.data(), to.size()) == 0;
+    ::close(s);
+    return connected;
+}
+
+// A socket file whose server is gone without removing it.
+void leave_dead_socket(endpoint const& where) {
+    auto at = socket_address::unix_path(where.path);
+    int s = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    REQUIRE(::bind(s, at.data(), at.size()) == 0);
+    REQUIRE(::listen(s, 1) == 0);
+    ::close(s);
+    REQUIRE(std::filesystem::exists(where.path));
+}
+
+} // namespace
+
+TEST_CASE("listen: port 0 is chosen once for all workers, each has a socket of its own") {
+    auto all = listening_socket::open(endpoint::parse("127.0.0.1:0"), 3);
+    REQUIRE(all.size() == 3);
+    CHECK(all[0].address().port() != 0);
+    for (std::size_t i = 1; i < all.size(); ++i) {
+        CHECK(all[i].address() == all[0].address());
+        CHECK(all[i].descriptor() != all[0].descriptor());
+    }
+    CHECK(connects(all[0].address()));
+}
+
+TEST_CASE("listen: a port in use is found although it could be shared") {
+    auto workers = GENERATE(std::size_t(1), std::size_t(2)); // these share theirs: SO_REUSEPORT is on
+    auto all = listening_socket::open(endpoint::parse("127.0.0.1:0"), workers);
+    auto where = endpoint::parse(all[0].address().to_string());
+    int on = 0;
+    socklen_t size = sizeof on;
+    REQUIRE(::getsockopt(all[0].descriptor(), SOL_SOCKET, SO_REUSEPORT, &on, &size) == 0);
+    REQUIRE(on != 0);
+    auto said = refusal(where);
+    CHECK_THAT(said, Contains("cannot listen on " + where.to_string() + ": the address is in use"));
+    CHECK_THAT(said, Contains("choose another port"));
+    all.clear();
+    CHECK(refusal(where) == "listens");
+}
+
+TEST_CASE("listen: an address that this machine does not have") {
+    CHECK_THAT(refusal(endpoint::parse("192.0.2.1:0")), Contains("this machine has no such address"));
+}
+
+TEST_CASE("listen: a Unix path is shared by the workers and removed at the end") {
+    folder f;
+    auto where = f.socket();
+    {
+        auto all = listening_socket::open(where, 3);
+        REQUIRE(all.size() == 3);
+        CHECK(all[1].descriptor() != all[0].descriptor());
+        CHECK(all[1].address() == all[0].address());
+        CHECK(connects(all[0].address()));
+        // One that goes first does not take the path with it unless it made it.
+        all.pop_back();
+        CHECK(std::filesystem::exists(where.path));
+        auto moved = std::move(all.front());
+        all.clear();
+        CHECK(std::filesystem::exists(where.path));
+        CHECK(connects(moved.address()));
+    }
+    CHECK_FALSE(std::filesystem::exists(where.path));
+}
+
+TEST_CASE("listen: a dead Unix socket is taken over") {
+    folder f;
+    leave_dead_socket(f.socket());
+    auto all = listening_socket::open(f.socket(), 1);
+    CHECK(connects(all[0].address()));
+}
+
+TEST_CASE("listen: a live Unix socket is refused, and stays") {
+    folder f;
+    auto live = listening_socket::open(f.socket(), 1);
+    CHECK_THAT(refusal(f.socket()),
+               Contains("cannot listen on unix:" + f.socket().path + ": the address is in use"));
+    CHECK(connects(live[0].address()));
+}
+
+TEST_CASE("listen: a file that is no socket is refused, and stays") {
+    folder f;
+    std::ofstream(f.socket().path) << "precious";
+    CHECK_THAT(refusal(f.socket()), Contains("there is a file of that name that is no socket; choose another path"));
+    std::string content;
+    std::ifstream(f.socket().path) >> content;
+    CHECK(content == "precious");
+}
+
+TEST_CASE("listen: a link to a dead socket is no socket") {
+    folder f;
+    leave_dead_socket({"", "", f.path / "dead"});
+    std::filesystem::create_symlink(f.path / "dead", f.socket().path);
+    CHECK_THAT(refusal(f.socket()), Contains("is no socket"));
+    CHECK(std::filesystem::exists(f.path / "dead"));
+}
+
+TEST_CASE("listen: a folder that is not there") {
+    CHECK_THAT(refusal({"", "", "/nonexistent/relais/s"}), Contains("cannot listen on unix:/nonexistent/relais/s"));
+}
+
+TEST_CASE("listener: runs its chain for each connection until it stops") {
+    auto kind = GENERATE(waiter_kind::native, waiter_kind::portable);
+    bool unix_path = GENERATE(false, true);
+    folder f;
+    testing::manual_clock clock;
+    worker w({.waiter = kind, .time = &clock});
+    worker::scoped_current on(w);
+    auto where = unix_path ? f.socket() : endpoint::parse("127.0.0.1:0");
+    auto sockets = listening_socket::open(where, 1);
+    auto at = sockets[0].address();
+
+    std::vector<std::string> served;
+    auto note = [&served](connection& c) -> awaitable<> {
+        served.emplace_back(c.client_address());
+        co_return;
+    };
+    listener l(std::move(sockets[0]), any_chain<connection>(stage(note)));
+    CHECK(l.address() == at);
+    bool ended = false;
+    auto run = [](listener& of, bool& over) -> awaitable<> {
+        co_await of.run();
+        over = true;
+    };
+    boost::asio::co_spawn(w.context(), run(l, ended), boost::asio::detached);
+    auto settle = [&w] {
+        while (w.poll() != 0)
+            ;
+    };
+    settle();
+    CHECK(served.empty());
+    for (std::size_t i = 1; i <= 3; ++i) { // the loopback has completed the handshake when connect returns
+        CHECK(connects(at));
+        settle();
+        CHECK(served.size() == i);
+    }
+    CHECK(served.back() == (unix_path ? "unix:" : "127.0.0.1"));
+    for (int i = 0; i < 100; ++i) // more than one turn takes
+        REQUIRE(connects(at));
+    settle();
+    CHECK(served.size() == 103);
+    CHECK(connection_list::current().size() == 0);
+    l.stop();
+    settle();
+    CHECK(ended);
+    CHECK_FALSE(connects(at));
+    if (unix_path)
+        CHECK_FALSE(std::filesystem::exists(where.path));
+}
