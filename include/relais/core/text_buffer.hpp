@@ -53,6 +53,15 @@ public:
     }
 
     void clear() noexcept { at_ = begin_.get(); }
+
+    /// Takes off what has been sent. \param count at most `size()`.
+    void erase_front(std::size_t count) noexcept {
+        auto rest = size() - count;
+        if (rest)
+            std::memmove(begin_.get(), begin_.get() + count, rest);
+        at_ = begin_.get() + rest;
+    }
+
     std::size_t size() const noexcept { return static_cast<std::size_t>(at_ - begin_.get()); }
     std::string_view view() const noexcept { return {begin_.get(), size()}; }
 

@@ -23,7 +23,8 @@ struct access_log_options {
 ///
 /// A tunnel's line comes when it closes. What a client wrote cannot break a line or the terminal that shows it: quotes,
 /// backslashes, control bytes and bytes beyond ASCII are written as `\xHH`. A worker gathers lines and writes whole ones
-/// at once, after a tenth of a second at the latest. The stage has no coroutine frame.
+/// at once, after a tenth of a second at the latest. A pipe or a terminal that nobody reads stops no worker: each keeps
+/// about 1 MiB of lines, and says later how many more there were. The stage has no coroutine frame.
 class access_log_stage : public stage_base {
 public:
     RELAIS_STAGE_NAME("access_log()");

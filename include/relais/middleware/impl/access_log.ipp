@@ -6,12 +6,19 @@
 #include <relais/middleware/access_log.hpp>
 #include <relais/middleware/authenticated.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <climits>
+#include <cstdint>
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
+#include <mutex>
+#include <poll.h>
 #include <string>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
 
@@ -20,46 +27,124 @@ namespace relais {
 struct access_log_stage::output {
     access_log_options options;
     int descriptor = -1;
-    bool failing = false; ///< said once
+    bool has_reader = false;     ///< a pipe, a terminal: it may stop taking lines
+    std::mutex one_writer;       ///< between asking whether it takes lines and writing them
+    lines const* amid = nullptr; ///< who has written a part of a line, and goes on first
+    std::atomic<bool> failing{false};
 
     ~output() {
         if (descriptor >= 0 && descriptor != STDOUT_FILENO)
             ::close(descriptor);
     }
 
-    void write(std::string_view whole_lines) {
-        while (!whole_lines.empty()) {
-            auto count = ::write(descriptor, whole_lines.data(), whole_lines.size());
-            if (count < 0) {
-                if (errno == EINTR)
-                    continue;
-                if (!std::exchange(failing, true))
-                    report("the access log cannot be written to: " +
-                           std::string(std::strerror(errno)) + "; lines are lost");
-                return;
+    void open();
+    std::size_t write(lines const& from, std::string_view text);
+    void leave(lines const& from);
+    bool takes_lines() const noexcept;
+};
+
+RELAIS_DECL void access_log_stage::output::open() {
+    descriptor = STDOUT_FILENO;
+    if (!options.file.empty())
+        descriptor =
+            ::open(options.file.c_str(),
+                   O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    if (descriptor < 0)
+        throw startup_error("access_log({.file = \"" + options.file +
+                            "\"}) cannot be opened: " + std::strerror(errno) +
+                            "; name a file in a directory that this program may write to");
+    struct stat about {};
+    bool known = ::fstat(descriptor, &about) == 0;
+    has_reader = known && (S_ISFIFO(about.st_mode) || S_ISSOCK(about.st_mode) ||
+                           (S_ISCHR(about.st_mode) && ::isatty(descriptor)));
+}
+
+RELAIS_DECL bool access_log_stage::output::takes_lines() const noexcept {
+    pollfd asked{descriptor, POLLOUT, 0};
+    return ::poll(&asked, 1, 0) != 0; // an error is found by the write
+}
+
+/// Writes what can be written at once. \return how many bytes need not be kept: written, or lost for good.
+RELAIS_DECL std::size_t access_log_stage::output::write(lines const& from, std::string_view text) {
+    // What a pipe takes as a whole, and without waiting once it takes anything.
+    constexpr std::size_t piece_size = PIPE_BUF;
+    std::size_t done = 0;
+    std::unique_lock lock(one_writer, std::defer_lock);
+    if (has_reader)
+        lock.lock();
+    if (amid && amid != &from)
+        return 0;
+    while (done < text.size()) {
+        auto piece = text.substr(done);
+        if (has_reader) {
+            if (!takes_lines())
+                break;
+            if (piece.size() > piece_size) {
+                auto end = piece.rfind('\n', piece_size - 1);
+                piece = piece.substr(0, end == piece.npos ? piece_size : end + 1);
             }
-            whole_lines.remove_prefix(static_cast<std::size_t>(count));
+        }
+        auto count = ::write(descriptor, piece.data(), piece.size());
+        if (count >= 0) {
+            done += static_cast<std::size_t>(count);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            break;
+        } else if (errno != EINTR) {
+            if (!failing.exchange(true))
+                report("the access log cannot be written to: " + std::string(std::strerror(errno)) +
+                       "; lines are lost");
+            done = text.size();
         }
     }
-};
+    if (has_reader && done)
+        amid = text[done - 1] == '\n' ? nullptr : &from;
+    return done;
+}
+
+RELAIS_DECL void access_log_stage::output::leave(lines const& from) {
+    std::scoped_lock lock(one_writer);
+    if (amid == &from)
+        amid = nullptr;
+}
 
 /// The lines of one worker that are not written yet.
 struct access_log_stage::lines {
     explicit lines(std::shared_ptr<output> to) : out(std::move(to)), timer(*this) {}
-    ~lines() { flush(); }
+    ~lines() {
+        flush();
+        auto rest = text.view();
+        lost += static_cast<std::uint64_t>(std::count(rest.begin(), rest.end(), '\n'));
+        say_lost();
+        out->leave(*this);
+    }
+
+    static constexpr std::size_t flushed_at = 32 * 1024;
+    static constexpr std::size_t most = 1024 * 1024;
 
     void flush() {
-        out->write(text.view());
-        text.clear();
+        text.erase_front(out->write(*this, text.view()));
+        stalled = text.size() > 0;
+        if (!stalled)
+            say_lost();
+    }
+
+    void say_lost() {
+        if (lost)
+            report("the access log was not read: " + std::to_string(std::exchange(lost, 0)) +
+                   " lines are lost");
     }
 
     void end_line() {
         text.put("\n");
-        if (text.size() >= 32 * 1024)
+        if (!stalled && text.size() >= flushed_at)
             flush();
-        else if (!timer.is_armed())
-            worker::current().deadlines().arm(
-                timer, deadline_wheel::ticks_of(std::chrono::milliseconds(1)));
+        if (text.size() && !timer.is_armed())
+            flush_soon();
+    }
+
+    void flush_soon() {
+        auto& deadlines = worker::current().deadlines();
+        deadlines.arm(timer, deadline_wheel::ticks_of(std::chrono::milliseconds(1)));
     }
 
     void add(exchange& x);
@@ -69,13 +154,21 @@ struct access_log_stage::lines {
 
     struct flush_timer final : deadline {
         explicit flush_timer(lines& l) noexcept
-            : deadline([](deadline& self) { static_cast<flush_timer&>(self).of.flush(); }), of(l) {}
+            : deadline([](deadline& self) {
+                  auto& l = static_cast<flush_timer&>(self).of;
+                  l.flush();
+                  if (l.stalled)
+                      l.flush_soon();
+              }),
+              of(l) {}
         lines& of;
     };
 
     std::shared_ptr<output> out;
     text_buffer text;
     flush_timer timer;
+    bool stalled = false; ///< nobody reads what was written
+    std::uint64_t lost = 0;
     std::time_t dated = -1;
     char date_text[27] = "";
 };
@@ -119,6 +212,10 @@ RELAIS_DECL std::string_view access_log_stage::lines::date() {
 }
 
 RELAIS_DECL void access_log_stage::lines::add(exchange& x) {
+    if (text.size() >= most) {
+        ++lost;
+        return;
+    }
     auto const& q = x.request;
     put_or_dash(x.client_address());
     text.put(" - ");
@@ -153,19 +250,8 @@ RELAIS_DECL access_log_stage::access_log_stage(access_log_options options)
 }
 
 RELAIS_DECL void access_log_stage::prepare() const {
-    auto& out = *output_;
-    if (out.descriptor >= 0)
-        return;
-    if (out.options.file.empty()) {
-        out.descriptor = STDOUT_FILENO;
-        return;
-    }
-    out.descriptor =
-        ::open(out.options.file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-    if (out.descriptor < 0)
-        throw startup_error("access_log({.file = \"" + out.options.file +
-                            "\"}) cannot be opened: " + std::strerror(errno) +
-                            "; name a file in a directory that this program may write to");
+    if (output_->descriptor < 0)
+        output_->open();
 }
 
 RELAIS_DECL awaitable<> access_log_stage::operator()(exchange& x, exchange::next next) const {
