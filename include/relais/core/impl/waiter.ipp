@@ -6,6 +6,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 
 #include <cerrno>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <unordered_map>
@@ -27,8 +28,11 @@ RELAIS_DECL void wait_slot::complete(wait_result result) {
 }
 
 RELAIS_DECL void wait_slot::cancel() {
-    if (!act_)
+    if (!act_) {
+        if (peer_ && peer_->act_)
+            peer_->cancel();
         return;
+    }
     disarm();
     leave_peer();
     std::exchange(act_, nullptr)(*this, act::post, wait_result::cancelled);
@@ -213,17 +217,29 @@ private:
                                   });
         }
 
+        // No event of its own for the peer's end here. To poll takes nothing away; a read would take the error that the
+        // stream's next try has to find.
+        void look(bool& ended, bool& broken) {
+            pollfd asked{descriptor.native_handle(), POLLIN, 0};
+#if defined(POLLRDHUP)
+            asked.events |= POLLRDHUP;
+#endif
+            ::poll(&asked, 1, 0);
+            broken = asked.revents & (POLLERR | POLLHUP);
+#if defined(POLLRDHUP)
+            ended = broken || (asked.revents & POLLRDHUP);
+#else
+            char one;
+            ended = broken || ::recv(asked.fd, &one, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+#endif
+        }
+
         void tell(bool read, bool write) {
             bool ended = false, broken = false;
-            if (read) { // no event of its own for the peer's end here: look whether it is next
-                char one;
-                auto count = ::recv(descriptor.native_handle(), &one, 1, MSG_PEEK | MSG_DONTWAIT);
-                broken = count < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR &&
-                         errno != ENOTSOCK && errno != ENOTCONN;
-                ended = count == 0 || broken;
-            }
+            if (read)
+                look(ended, broken);
             owner.observer_.before_batch();
-            told->notify(read, write, ended, broken);
+            told->notify(read, write || broken, ended, broken);
             owner.observer_.after_batch();
         }
 
