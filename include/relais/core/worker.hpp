@@ -97,6 +97,9 @@ public:
     /// Moves the deadlines on to the clock's time: for clocks that do not flow.
     void catch_up();
 
+    /// Whether the worker is on its end and what `local` made is gone.
+    bool is_ending() const noexcept { return ending_; }
+
     /// Bytes to read into. Their content lasts until the next suspension.
     std::span<std::byte> scratch() noexcept { return {scratch_.get(), scratch_size}; }
 
@@ -175,6 +178,7 @@ private:
     deadline_wheel deadlines_;
     std::vector<std::unique_ptr<gate>> retired_;
     std::vector<std::unique_ptr<gate>> gates_;
+    bool ending_ = false;
     std::vector<slot> locals_;
     std::vector<slot> lasting_;
     gate* watched_ = nullptr;

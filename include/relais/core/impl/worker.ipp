@@ -41,6 +41,7 @@ RELAIS_DECL worker::~worker() {
         slot->unlink();
         slot->abandon();
     }
+    ending_ = true;
     while (!locals_.empty()) // the last one made goes first
         locals_.pop_back();
     waiter_.reset();

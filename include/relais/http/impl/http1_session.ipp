@@ -51,8 +51,13 @@ RELAIS_DECL http1_session::http1_session(http_options const& options, connection
 RELAIS_DECL http1_session::~http1_session() {
     peer().ready().observe_hang_up(nullptr, nullptr);
     connection_.set_drainable(nullptr);
-    if (x_)
-        x_->recycle(); // while the connection is still there
+    if (!x_)
+        return;
+    // The worker ends, or memory does: what was to happen after the last byte happens now.
+    x_->set_reason(end_reason::shutting_down);
+    if (!worker::current().is_ending())
+        x_->finish();
+    x_->recycle(); // while the connection is still there
 }
 
 // Reading heads

@@ -240,7 +240,7 @@ RELAIS_DECL void request::set_path(std::string_view raw) {
     path_storage_ = std::string(made.matched);
     canonical_storage_ = std::string(made.canonical);
     path_ = path_storage_;
-    canonical_path_ = canonical_storage_;
+    canonical_path_ = raw_path_ = canonical_storage_;
 }
 
 RELAIS_DECL std::string_view request::cookie(std::string_view name) const noexcept {

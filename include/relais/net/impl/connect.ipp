@@ -4,6 +4,7 @@
 #include <relais/net/connect.hpp>
 
 #include <cerrno>
+#include <cstdint>
 
 namespace relais {
 
@@ -24,9 +25,11 @@ RELAIS_DECL awaitable<connect_result> connect(std::span<socket_address const> ad
     connect_result result;
     result.why = end_reason::connect_failed;
     auto end = worker::current().now() + limit;
+    auto untried = static_cast<std::int64_t>(addresses.size());
     for (auto const& address : addresses) {
         auto s = socket::start_connect(address);
         if (!s) {
+            --untried;
             result.why = detail::reason_of_connect_error(errno);
             continue;
         }
@@ -34,15 +37,17 @@ RELAIS_DECL awaitable<connect_result> connect(std::span<socket_address const> ad
         if (!s->ready().writable) {
             auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
                 end - worker::current().now());
+            left /= untried; // one that is silent leaves time for the others
             if (left.count() <= 0) {
                 result.why = end_reason::connect_timeout;
                 break;
             }
             why = co_await s->writable(left);
         }
+        --untried;
         if (why == wait_result::timed_out) {
             result.why = end_reason::connect_timeout;
-            break;
+            continue;
         }
         if (why == wait_result::cancelled) {
             result.why = end_reason::client_left;
