@@ -2,6 +2,8 @@
 
 #include <relais/net/async_stream.hpp>
 
+#include <boost/asio/cancellation_state.hpp>
+
 #include <array>
 
 namespace relais::detail {
@@ -35,6 +37,8 @@ void async_transfer<Buffers, Reading>::operator()(Self& self, wait_result why) {
         self.complete(result, count);
         return;
     }
+    if (at == phase::first) // a composed operation hears of the terminal type alone unless it asks
+        self.reset_cancellation_state(boost::asio::enable_total_cancellation());
     io_result got{0, io_state::would_block};
     if (why == wait_result::ready) {
         got = attempt();
