@@ -98,6 +98,7 @@ private:
     awaitable<send_step> send_raw(body& from, body::source source);
     awaitable<bool> send_rest(std::string_view rest);
     bool discard_request_body();
+    bool unread_bytes();
 
     http_options const& options_;
     connection& connection_;

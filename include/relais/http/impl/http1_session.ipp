@@ -678,6 +678,11 @@ RELAIS_DECL awaitable<> http1_session::settle() {
         close_ = linger_ = true;
 }
 
+RELAIS_DECL bool http1_session::unread_bytes() {
+    return !ahead_.empty() ||
+           peer().try_read(worker::current().scratch().first(1)).state == io_state::ok;
+}
+
 RELAIS_DECL bool http1_session::end_exchange(send_step sent) {
     peer().ready().observe_hang_up(nullptr, nullptr);
     if (sent == send_step::failed)
@@ -693,8 +698,8 @@ RELAIS_DECL bool http1_session::end_exchange(send_step sent) {
     used_ = 0;
     if (abort_)
         peer().abort();
-    else if ((close_ || draining_) && !gone_ && (!ahead_.empty() || peer().ready().readable))
-        linger_ = true; // closed over unread bytes, the client would see a reset and not the answer
+    else if ((close_ || draining_) && !gone_ && unread_bytes())
+        linger_ = true; // closed over them, the client would see a reset and not the answer
     return !abort_ && !gone_ && !close_ && !draining_;
 }
 
