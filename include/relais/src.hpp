@@ -72,6 +72,7 @@
 
 #include <relais/testing/impl/memory_stream.ipp>
 #include <relais/testing/impl/oneshot.ipp>
+#include <relais/testing/impl/scripted_server.ipp>
 #include <relais/testing/impl/session.ipp>
 
 // clang-format on

@@ -277,6 +277,17 @@ RELAIS_DECL bool http1_session::sent_ahead() {
 
 // Writing responses
 
+/// What stands behind the status; it may be empty.
+RELAIS_DECL std::string_view reason_phrase(unsigned status) noexcept {
+    namespace http = boost::beast::http;
+    if (status == 103) // not every version of Beast knows it
+        return "Early Hints";
+    auto known = http::int_to_status(status);
+    if (known == http::status::unknown)
+        return {};
+    return http::obsolete_reason(known);
+}
+
 RELAIS_DECL bool http1_session::response_has_content() const noexcept {
     auto status = x_->response.status();
     return x_->request.method() != verb::head && status >= 200 && status != 204 && status != 304;
@@ -287,8 +298,7 @@ RELAIS_DECL void http1_session::write_head(text_buffer& out) {
     auto& q = x_->request;
     auto status = r.status_;
     out.put(q.version() == 10 ? "HTTP/1.0 " : "HTTP/1.1 ").put_number(status).put(" ");
-    out.put(boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(status)))
-        .put("\r\n");
+    out.put(reason_phrase(status)).put("\r\n");
 
     constexpr known_fields ours(known_field::connection, known_field::keep_alive,
                                 known_field::proxy_connection, known_field::transfer_encoding,
@@ -592,9 +602,7 @@ RELAIS_DECL awaitable<> http1_session::send_interim(exchange& x, unsigned status
     if (x.request.version() < 11 || (status == 103 && !options_.early_hints))
         co_return;
     std::string text = "HTTP/1.1 " + std::to_string(status) + ' ';
-    text.append(
-            boost::beast::http::obsolete_reason(static_cast<boost::beast::http::status>(status)))
-        .append("\r\n");
+    text.append(reason_phrase(status)).append("\r\n");
     for (auto& f : with)
         text.append(f.name).append(": ").append(f.value).append("\r\n");
     text += "\r\n";

@@ -201,7 +201,7 @@ RELAIS_DECL upstream_call::step upstream_call::judge_response(std::size_t head_s
     auto now = worker::current().batch_time();
     if (interims_ == 0)
         first_interim_ = now;
-    if (++interims_ > 64 && now - first_interim_ < std::chrono::seconds(interims_))
+    if (++interims_ > 64 && now - first_interim_ < std::chrono::seconds(interims_ - 1))
         return fail(end_reason::too_many_interim);
     erase_hop_by_hop(x_.response.fields());
     return step::interim;
