@@ -20,7 +20,8 @@ struct proxied {
     explicit proxied(proxy_options options = {}, http_options towards_client = {},
                      transport over = transport::local, memory_options near = {})
         : upstream(over), reasons(std::make_shared<std::vector<end_reason>>()),
-          client(http(towards_client) | noting{reasons} | proxy_to(upstream.url(), std::move(options)),
+          client(http(towards_client) | noting{reasons} |
+                     proxy_to(upstream.url(), std::move(options)),
                  near) {}
 
     // Sends a request and waits for what the upstream makes of it. Null: no new connection came.

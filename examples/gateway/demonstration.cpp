@@ -2,12 +2,14 @@
 
 #include "page.hpp"
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
@@ -15,6 +17,8 @@
 
 #include <chrono>
 #include <deque>
+#include <exception>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -31,43 +35,66 @@ namespace {
 
 /// The application
 
-http::message_generator answer(http::request<http::string_body> const& asked) {
-    http::response<http::string_body> response{http::status::ok, asked.version()};
-    response.set(http::field::server, "demonstration");
-    response.keep_alive(asked.keep_alive());
-    if (asked.target() == "/") {
-        response.set(http::field::content_type, "text/html; charset=utf-8");
-        response.body() = demonstration_page;
-    } else if (asked.target().starts_with("/api/")) {
-        response.set(http::field::content_type, "text/plain; charset=utf-8");
-        response.body() =
-            std::string(asked.method_string()) + " " + std::string(asked.target()) + "\n";
-        for (auto const& field : asked)
-            response.body() +=
-                std::string(field.name_string()) + ": " + std::string(field.value()) + "\n";
-        response.body() += "\n" + asked.body();
-    } else {
-        response.result(http::status::not_found);
-        response.set(http::field::content_type, "text/plain; charset=utf-8");
-        response.body() = "There is /, /api/... and /stream.\n";
-    }
-    response.prepare_payload();
-    return response;
+using request = http::request<http::string_body>;
+using response = http::response<http::string_body>;
+
+response text(request const& asked, http::status status, std::string content) {
+    response made{status, asked.version(), std::move(content)};
+    made.set(http::field::server, "demonstration");
+    made.set(http::field::content_type, "text/plain; charset=utf-8");
+    return made;
 }
 
-net::awaitable<void> stream_numbers(beast::tcp_stream& to,
-                                    http::request<http::string_body> const& asked) {
+/// Tells what came.
+response echo(request const& asked) {
+    std::string content(asked.method_string());
+    content.append(" ").append(asked.target()).append("\n");
+    for (auto const& field : asked)
+        content.append(field.name_string()).append(": ").append(field.value()).append("\n");
+    return text(asked, http::status::ok, content + "\n" + asked.body());
+}
+
+response page(request const& asked) {
+    auto made = text(asked, http::status::ok, demonstration_page);
+    made.set(http::field::content_type, "text/html; charset=utf-8");
+    return made;
+}
+
+response answer(request const& asked) {
+    if (asked.target() == "/")
+        return page(asked);
+    if (asked.target().starts_with("/api/"))
+        return echo(asked);
+    if (asked.target() == "/slow")
+        return text(asked, http::status::ok, "That took two seconds.\n");
+    return text(asked, http::status::not_found, "There is /, /api/..., /slow and /stream.\n");
+}
+
+net::awaitable<void> pause(std::chrono::milliseconds length) {
+    net::steady_timer timer(co_await net::this_coro::executor, length);
+    co_await timer.async_wait(use_awaitable);
+}
+
+net::awaitable<void> send(beast::tcp_stream& to, request const& asked, response what) {
+    what.keep_alive(asked.keep_alive());
+    what.prepare_payload();
+    if (asked.method() == http::verb::head)
+        what.body().clear(); // and Content-Length stays
+    co_await http::async_write(to, what, use_awaitable);
+}
+
+net::awaitable<void> stream_numbers(beast::tcp_stream& to, request const& asked) {
     http::response<http::empty_body> head{http::status::ok, asked.version()};
     head.set(http::field::content_type, "text/plain; charset=utf-8");
     head.chunked(true);
     http::response_serializer<http::empty_body> serializer(head);
     co_await http::async_write_header(to, serializer, use_awaitable);
-    net::steady_timer pause(to.get_executor());
+    if (asked.method() == http::verb::head)
+        co_return;
     for (int i = 1; i <= 10; ++i) {
         std::string line = std::to_string(i) + "\n";
         co_await net::async_write(to, http::make_chunk(net::buffer(line)), use_awaitable);
-        pause.expires_after(std::chrono::milliseconds(100));
-        co_await pause.async_wait(use_awaitable);
+        co_await pause(std::chrono::milliseconds(100));
     }
     co_await net::async_write(to, http::make_chunk_last(), use_awaitable);
 }
@@ -75,84 +102,113 @@ net::awaitable<void> stream_numbers(beast::tcp_stream& to,
 net::awaitable<void> serve_requests(tcp::socket socket) {
     beast::tcp_stream client(std::move(socket));
     beast::flat_buffer buffer;
-    for (;;) {
-        http::request<http::string_body> asked;
+    for (bool more = true; more;) {
+        http::request_parser<http::string_body> parser;
+        parser.body_limit(1024 * 1024);
         client.expires_after(std::chrono::minutes(2));
-        co_await http::async_read(client, buffer, asked, use_awaitable);
+        auto [error, size] =
+            co_await http::async_read(client, buffer, parser, net::as_tuple(use_awaitable));
+        auto const& asked = parser.get();
+        if (error == http::error::body_limit) {
+            auto refused = text(asked, http::status::payload_too_large, "At most 1 MiB.\n");
+            refused.set(http::field::connection, "close");
+            refused.prepare_payload();
+            co_await http::async_write(client, refused, use_awaitable);
+            break;
+        }
+        if (error)
+            co_return;
+        if (asked.target() == "/slow")
+            co_await pause(std::chrono::seconds(2));
         if (asked.target() == "/stream")
             co_await stream_numbers(client, asked);
         else
-            co_await beast::async_write(client, answer(asked), use_awaitable);
-        if (!asked.keep_alive())
-            break;
+            co_await send(client, asked, answer(asked));
+        more = asked.keep_alive();
     }
     client.socket().shutdown(tcp::socket::shutdown_send);
 }
 
 /// The chat
 
-class chat_room;
-
-class guest {
-public:
-    guest(tcp::socket socket, chat_room& room) : stream_(std::move(socket)), room_(room) {}
-    net::awaitable<void> run();
-    void send(std::string const& text);
-
-private:
-    net::awaitable<void> write_all();
-
-    websocket::stream<beast::tcp_stream> stream_;
-    chat_room& room_;
-    std::deque<std::string> waiting_;
-};
+class guest;
 
 class chat_room {
 public:
-    std::set<std::shared_ptr<guest>> guests;
+    void enter(std::shared_ptr<guest> who);
+    void leave(std::shared_ptr<guest> const& who);
+    void say(std::string const& line);
 
-    void say(std::string const& text) {
-        for (auto const& g : guests)
-            g->send(text);
-    }
+private:
+    std::set<std::shared_ptr<guest>> guests_;
 };
 
-net::awaitable<void> guest::run() {
-    stream_.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
-    stream_.read_message_max(64 * 1024);
-    co_await stream_.async_accept(use_awaitable);
-    room_.say("(somebody came: " + std::to_string(room_.guests.size()) + " are here)");
-    for (;;) {
-        beast::flat_buffer message;
-        co_await stream_.async_read(message, use_awaitable);
-        room_.say(beast::buffers_to_string(message.data()));
+class guest : public std::enable_shared_from_this<guest> {
+public:
+    explicit guest(tcp::socket socket) : stream_(std::move(socket)) {}
+
+    net::awaitable<void> accept() {
+        stream_.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
+        stream_.read_message_max(64 * 1024);
+        co_await stream_.async_accept(use_awaitable);
     }
+
+    /// \return when the guest has gone.
+    net::awaitable<void> listen(chat_room& room) {
+        for (;;) {
+            beast::flat_buffer message;
+            auto [error, size] = co_await stream_.async_read(message, net::as_tuple(use_awaitable));
+            if (error)
+                co_return;
+            if (stream_.got_text())
+                room.say(beast::buffers_to_string(message.data()));
+        }
+    }
+
+    void hear(std::string const& line) {
+        constexpr std::size_t most = 1000; // lines for somebody who does not read
+        if (unsent_.size() >= most)
+            return;
+        unsent_.push_back(line);
+        if (unsent_.size() == 1)
+            net::co_spawn(stream_.get_executor(), write_all(shared_from_this()), net::detached);
+    }
+
+private:
+    static net::awaitable<void> write_all(std::shared_ptr<guest> self) {
+        while (!self->unsent_.empty()) {
+            auto [error, size] = co_await self->stream_.async_write(
+                net::buffer(self->unsent_.front()), net::as_tuple(use_awaitable));
+            if (error)
+                co_return; // and nothing more is sent: who listens finds out too
+            self->unsent_.pop_front();
+        }
+    }
+
+    websocket::stream<beast::tcp_stream> stream_;
+    std::deque<std::string> unsent_;
+};
+
+void chat_room::say(std::string const& line) {
+    for (auto const& g : guests_)
+        g->hear(line);
 }
 
-void guest::send(std::string const& text) {
-    constexpr std::size_t most = 1000; // messages for somebody who does not read
-    if (!stream_.is_open() || waiting_.size() >= most)
-        return;
-    waiting_.push_back(text);
-    if (waiting_.size() == 1)
-        net::co_spawn(stream_.get_executor(), write_all(), [](std::exception_ptr) {});
+void chat_room::enter(std::shared_ptr<guest> who) {
+    guests_.insert(std::move(who));
+    say("(somebody came: " + std::to_string(guests_.size()) + " here)");
 }
 
-net::awaitable<void> guest::write_all() {
-    while (!waiting_.empty()) {
-        co_await stream_.async_write(net::buffer(waiting_.front()), use_awaitable);
-        waiting_.pop_front();
-    }
+void chat_room::leave(std::shared_ptr<guest> const& who) {
+    guests_.erase(who);
+    say("(somebody left: " + std::to_string(guests_.size()) + " here)");
 }
 
 net::awaitable<void> receive(std::shared_ptr<guest> who, chat_room& room) {
-    room.guests.insert(who);
-    try {
-        co_await who->run();
-    } catch (std::exception const&) { // gone
-    }
-    room.guests.erase(who);
-    room.say("(somebody left: " + std::to_string(room.guests.size()) + " are here)");
+    co_await who->accept();
+    room.enter(who);
+    co_await who->listen(room);
+    room.leave(who);
 }
 
 /// Both
@@ -161,6 +217,8 @@ template <class Serve>
 net::awaitable<void> accept_all(tcp::acceptor& acceptor, Serve serve) {
     for (;;) {
         auto socket = co_await acceptor.async_accept(use_awaitable);
+        socket.set_option(tcp::no_delay(true));
+        // What is thrown is a client that has gone.
         net::co_spawn(acceptor.get_executor(), serve(std::move(socket)), [](std::exception_ptr) {});
     }
 }
@@ -185,8 +243,7 @@ demonstration::demonstration() : running_(std::make_unique<running>()) {
     net::co_spawn(r.context,
                   accept_all(r.chat,
                              [&room = r.room](tcp::socket socket) {
-                                 return receive(std::make_shared<guest>(std::move(socket), room),
-                                                room);
+                                 return receive(std::make_shared<guest>(std::move(socket)), room);
                              }),
                   net::detached);
     r.thread = std::thread([&r] { r.context.run(); });

@@ -11,7 +11,8 @@ public:
     demonstration& operator=(demonstration const&) = delete;
     ~demonstration();
 
-    /// An HTTP application: a page at /, /api/... tells what it received, /stream sends a chunk every tenth of a second.
+    /// An HTTP application: a page at /; /api/... tells what it received; /slow takes two seconds; /stream sends ten
+    /// chunks in one.
     std::string application() const;
 
     /// A WebSocket server that sends each message to all who are connected.

@@ -12,24 +12,36 @@
 
 #include <relais/relais.hpp>
 
+#include <exception>
 #include <iostream>
 #include <optional>
+#include <string>
 
 using namespace relais;
 
-/// A stage: names the gateway in what it passes on.
+/// A stage: names the gateway in the answers that pass.
 static awaitable<> served_by(exchange& x, exchange::next next) {
     co_await next(x);
     x.response.set("X-Served-By", "relais");
 }
 
-static void say_what_to_try(std::string const& at) {
-    std::cout << "Open https://" << at
-              << "/ in two tabs (the certificate is made up: accept it), or try\n"
-              << "    curl -k https://" << at << "/api/hello\n"
-              << "    curl -k https://" << at << "/stream\n"
-              << "    curl -k -d 'some text' https://" << at << "/api/upload\n"
-              << "    curl http://" << at << "/\n"
+static void say_what_to_try(socket_address const& where, bool made_up) {
+    std::string host = where.to_string(), curl = "    curl -k ";
+    if (where.is_unix()) {
+        curl += "--unix-socket " + std::string(where.path()) + " ";
+        host = "localhost";
+        std::cout << "Listening on " << where.to_string() << "; try\n";
+    } else {
+        if (where.ip().is_unspecified() || where.ip().is_loopback())
+            host = "localhost:" + std::to_string(where.port());
+        std::cout << "Open https://" << host << "/ in two tabs"
+                  << (made_up ? " (the certificate is made up: accept it)" : "") << ", or try\n";
+    }
+    std::string url = "https://" + host;
+    std::cout << curl << url << "/api/hello\n"
+              << curl << url << "/stream\n"
+              << curl << "-d 'some text' " << url << "/api/upload\n"
+              << curl << "-i -H 'Origin: http://localhost:3000' " << url << "/api/cors\n"
               << "Ctrl-C ends it. Requests are logged here.\n"
               << std::flush;
 }
@@ -38,33 +50,36 @@ int main(int count, char** arguments) {
     settings given;
     if (auto status = read_settings(count, arguments, given))
         return *status;
-
-    std::optional<demonstration> demo;
-    if (given.routes.empty()) {
-        demo.emplace();
-        given.routes = {{"/wss", demo->chat()}, {"/", demo->application()}};
-    }
-    routes table;
-    for (auto const& r : given.routes)
-        table.add(at(r.path) | proxy_to(r.upstream));
-
-    auto certificate = given.certificate.empty()
-                           ? tls_options::self_signed("localhost")
-                           : tls_options{.certificate = given.certificate, .key = given.key};
-
-    server srv({.workers = given.workers});
-    srv.listen(given.listen, tls(certificate) | http() | access_log() |
-                                 cors({.origins = {"https://localhost:8443"}}) | served_by | table);
     try {
+        auto certificate = given.certificate.empty()
+                               ? tls_options::self_signed("localhost")
+                               : tls_options{.certificate = given.certificate, .key = given.key};
+        auto front = tls(certificate) | http() | access_log();
+
+        std::optional<demonstration> demo;
+        server srv({.workers = given.workers});
+        if (given.routes.empty()) {
+            demo.emplace();
+            srv.listen(given.listen, front | cors({.origins = {"http://localhost:3000"}}) |
+                                         served_by |
+                                         routes(at("/wss") | proxy_to(demo->chat()),
+                                                at("/") | proxy_to(demo->application())));
+        } else {
+            routes table;
+            for (auto const& r : given.routes)
+                table.add(at(r.path) | proxy_to(r.upstream));
+            srv.listen(given.listen, front | table);
+        }
+
         srv.start();
-    } catch (startup_error const& error) {
+        auto where = srv.endpoints().front();
+        if (demo)
+            say_what_to_try(where, given.certificate.empty());
+        else
+            std::cout << "Listening on " << where.to_string() << "; Ctrl-C ends it" << std::endl;
+        return srv.run();
+    } catch (std::exception const& error) {
         std::cerr << "gateway: " << error.what() << "\n";
         return 1;
     }
-    auto where = srv.endpoints().front();
-    if (demo)
-        say_what_to_try("localhost:" + std::to_string(where.port()));
-    else
-        std::cout << "Listening on " << where.to_string() << std::endl;
-    return srv.run();
 }

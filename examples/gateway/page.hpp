@@ -15,7 +15,7 @@ inline constexpr char demonstration_page[] = R"html(<!doctype html>
   #log { border: 1px solid var(--line); border-radius: .5rem; height: 18rem; overflow: auto; padding: .75rem; margin: 1rem 0; }
   #log p { margin: 0 0 .25rem; overflow-wrap: anywhere; }
   form { display: flex; gap: .5rem; }
-  input { flex: 1; font: inherit; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; }
+  input { flex: 1; min-width: 0; font: inherit; padding: .5rem; border: 1px solid var(--line); border-radius: .5rem; }
   button { font: inherit; padding: .5rem 1rem; border: 1px solid var(--line); border-radius: .5rem; cursor: pointer; }
 </style>
 </head>
@@ -23,7 +23,7 @@ inline constexpr char demonstration_page[] = R"html(<!doctype html>
 <h1>relais</h1>
 <p id="state" role="status">connecting ...</p>
 <div id="log" role="log" aria-label="Messages" tabindex="0"></div>
-<form><label for="text" hidden>Message</label><input id="text" autocomplete="off" placeholder="Say something to the other tab"><button>Send</button></form>
+<form><input id="text" aria-label="Message" autocomplete="off" placeholder="Say something to the other tab"><button>Send</button></form>
 <script>
   const log = document.getElementById('log'), state = document.getElementById('state'), text = document.getElementById('text');
   const show = line => { const p = document.createElement('p'); p.textContent = line; log.append(p); log.scrollTop = log.scrollHeight; };

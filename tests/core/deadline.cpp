@@ -172,7 +172,8 @@ TEST_CASE("deadline: a node destroys itself while it expires") {
     CHECK(wheel.empty());
 }
 
-TEST_CASE("deadline: a jump over more than a full turn leaves nothing behind and calls nothing early") {
+TEST_CASE(
+    "deadline: a jump over more than a full turn leaves nothing behind and calls nothing early") {
     deadline_wheel wheel(nullptr, nullptr);
     note soon(wheel), edge(wheel), far(wheel), beyond(wheel);
     auto target = wheel.now() + GENERATE(ticks(turn), turn + 1, 2 * turn, 3 * turn + 5);
@@ -189,7 +190,8 @@ TEST_CASE("deadline: a jump over more than a full turn leaves nothing behind and
     CHECK(beyond.at == std::vector<ticks>{target + 1});
 }
 
-TEST_CASE("deadline: who moves the time is called for the first node, and the wait counts from there") {
+TEST_CASE(
+    "deadline: who moves the time is called for the first node, and the wait counts from there") {
     struct starter {
         deadline_wheel wheel{[](void* self) {
                                  auto& s = *static_cast<starter*>(self);

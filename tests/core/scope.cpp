@@ -129,8 +129,9 @@ TEST_CASE("scope: a cancelled join waits on, and gives the cancellation back aft
         co_await wait_at(pause, 10s); // throws: the cancellation stands
         went_on = true;
     };
-    net::co_spawn(t.w.context(), run(s, joined, after),
-                  net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e) { threw = bool(e); }));
+    net::co_spawn(
+        t.w.context(), run(s, joined, after),
+        net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e) { threw = bool(e); }));
     s.spawn(sleep_for(100ms, ended));
     t.run();
     signal.emit(net::cancellation_type::terminal);

@@ -73,7 +73,8 @@ TEST_CASE("waiter: a wait ends when bytes come, when its time is over, or when i
     net::cancellation_signal signal;
     if (p.g->again)
         p.g->again->want_read();
-    wait_at(p.g->reader, 1s, net::bind_cancellation_slot(signal.slot(), [&](wait_result r) { got = r; }));
+    wait_at(p.g->reader, 1s,
+            net::bind_cancellation_slot(signal.slot(), [&](wait_result r) { got = r; }));
     p.settle();
     CHECK(p.g->reader.occupied());
     REQUIRE_FALSE(got);
@@ -157,7 +158,8 @@ TEST_CASE("waiter: a cancellation that comes after the wait reaches nobody") {
     net::cancellation_signal signal;
     auto slot = std::make_unique<wait_slot>();
     std::optional<wait_result> first, second;
-    wait_at(*slot, 0s, net::bind_cancellation_slot(signal.slot(), [&](wait_result r) { first = r; }));
+    wait_at(*slot, 0s,
+            net::bind_cancellation_slot(signal.slot(), [&](wait_result r) { first = r; }));
     SECTION("not the next one at this place") {
         slot->wake(wait_result::ready);
         wait_at(*slot, 0s, [&](wait_result r) { second = r; });

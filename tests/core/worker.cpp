@@ -83,14 +83,15 @@ TEST_CASE("worker: one that ends destroys what still waits") {
         worker w({.waiter = kind, .time = &clock});
         worker::scoped_current on(w);
         auto [near, far] = testing::memory_stream::make();
-        net::co_spawn(w.context(), wait_for_bytes(socket::adopt(one.ends[0], true), live), net::detached);
+        net::co_spawn(w.context(), wait_for_bytes(socket::adopt(one.ends[0], true), live),
+                      net::detached);
         net::co_spawn(w.context(), wait_at_anothers(*near, live), net::detached);
         net::co_spawn(w.context(), wait_for_time(live), net::detached);
         net::co_spawn(w.context(), join_one(live), net::detached);
         w.poll();
         REQUIRE(live == 5);
         net::co_spawn(w.context(), wait_for_time(live), net::detached); // never gets its first turn
-        far->close(); // wakes nobody any more
+        far->close();                                                   // wakes nobody any more
     }
     CHECK(live == 0);
     CHECK_FALSE(is_open(one.ends[0]));
@@ -206,7 +207,8 @@ TEST_CASE("worker: || with readable() ends the other wait") {
     auto [near, far] = testing::memory_stream::make();
     std::optional<std::size_t> first;
     auto race = [](stream& a, stream& b, std::optional<std::size_t>& out) -> awaitable<> {
-        auto won = co_await (a.readable(1s, net::use_awaitable) || b.readable(2s, net::use_awaitable));
+        auto won =
+            co_await (a.readable(1s, net::use_awaitable) || b.readable(2s, net::use_awaitable));
         out = won.index();
     };
     net::co_spawn(w.context(), race(*s, *near, first), net::detached);

@@ -51,7 +51,8 @@ private:
 
 awaitable<> stream_out(exchange& x) {
     x.response.set_status(200);
-    x.response.body.set(std::make_unique<pieces>(std::vector<std::string>{"hello ", "world, again"}));
+    x.response.body.set(
+        std::make_unique<pieces>(std::vector<std::string>{"hello ", "world, again"}));
     co_return;
 }
 
@@ -90,13 +91,14 @@ TEST_CASE("session: the connection is kept") {
 }
 
 TEST_CASE("session: pipelined requests are answered in order") {
-    std::string const requests = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
-                                 "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\ntwo"
-                                 "\r\nPOST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                 "2;x=y\r\nth\r\n3\r\nree\r\n0\r\n\r\n"
-                                 "HEAD /4 HTTP/1.1\r\nHost: a\r\n\r\n"
-                                 "GET /5 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-                                 "GET /6 HTTP/1.1\r\nHost: a\r\n\r\n";
+    std::string const requests =
+        "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"
+        "POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\ntwo"
+        "\r\nPOST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "2;x=y\r\nth\r\n3\r\nree\r\n0\r\n\r\n"
+        "HEAD /4 HTTP/1.1\r\nHost: a\r\n\r\n"
+        "GET /5 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        "GET /6 HTTP/1.1\r\nHost: a\r\n\r\n";
     auto head = ok("HEAD /4 ");
     head.resize(head.size() - 8);
     auto expected = ok("GET /1 ") + ok("POST /2 two") + ok("POST /3 three") + head +
@@ -119,7 +121,8 @@ TEST_CASE("session: more requests at once than any buffer holds") {
     std::string all;
     for (int i = 0; i < 500; ++i) {
         auto path = "/" + std::to_string(i);
-        all += "GET " + path + " HTTP/1.1\r\nHost: a\r\nX-Padding: " + std::string(200, 'x') + "\r\n\r\n";
+        all += "GET " + path + " HTTP/1.1\r\nHost: a\r\nX-Padding: " + std::string(200, 'x') +
+               "\r\n\r\n";
         expected += ok("GET " + path + " ");
     }
     CHECK(s.send(all) == all.size());
@@ -141,11 +144,13 @@ TEST_CASE("session: HTTP/1.0") {
     // Never chunked: the end of the connection is the end of the body.
     testing::session streamed(http() | stream_out);
     streamed.send("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    CHECK(streamed.received() == "HTTP/1.0 200 OK\r\n" + date + "Connection: close\r\n\r\nhello world, again");
+    CHECK(streamed.received() ==
+          "HTTP/1.0 200 OK\r\n" + date + "Connection: close\r\n\r\nhello world, again");
     CHECK(streamed.saw_end());
 
     // No 1xx either.
-    auto posted = served(http() | echo, "POST /a HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nxy");
+    auto posted = served(http() | echo,
+                         "POST /a HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nxy");
     CHECK(posted.starts_with("HTTP/1.0 200 OK\r\n"));
     CHECK(posted.ends_with("POST /a xy"));
 }
@@ -153,7 +158,8 @@ TEST_CASE("session: HTTP/1.0") {
 TEST_CASE("session: chunked responses") {
     for (auto way : ways) {
         testing::session s(http() | stream_out, way);
-        std::string const expected = "HTTP/1.1 200 OK\r\n" + date + "Transfer-Encoding: chunked\r\n\r\n"
+        std::string const expected = "HTTP/1.1 200 OK\r\n" + date +
+                                     "Transfer-Encoding: chunked\r\n\r\n"
                                      "6\r\nhello \r\nc\r\nworld, again\r\n0\r\n\r\n";
         for (int i = 0; i < 2; ++i) {
             s.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -202,7 +208,8 @@ TEST_CASE("session: trailers are dropped") {
         bool held = kept && (*kept)["X-Sum"] == "7";
         x.respond(200, x.request["X-Sum"].empty() && held ? "apart" : "merged");
     };
-    std::string const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
+    std::string const head =
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
     for (auto way : ways) {
         CHECK(served(http() | trailers, head + "X-Sum: 7\r\n\r\n", way) == ok("apart"));
         for (auto name : {"Content-Length: 1", "Host: b", "Authorization: Basic eA=="}) {
@@ -217,7 +224,8 @@ TEST_CASE("session: Expect, with a stage that reads") {
     for (auto way : ways) {
         testing::session s(http() | echo, way);
         for (int i = 0; i < 2; ++i) {
-            s.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-Continue\r\n\r\n");
+            s.send(
+                "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-Continue\r\n\r\n");
             CHECK(s.take_received() == "HTTP/1.1 100 Continue\r\n\r\n");
             s.send("four");
             CHECK(s.take_received() == ok("POST /a four"));

@@ -56,7 +56,8 @@ TEST_CASE("session: so many requests on one connection") {
 }
 
 TEST_CASE("session: Connection: close of the client") {
-    auto ask = GENERATE("close", "CLOSE", "x-y, close", "close, keep-alive", "keep-alive\r\nConnection: close");
+    auto ask = GENERATE("close", "CLOSE", "x-y, close", "close, keep-alive",
+                        "keep-alive\r\nConnection: close");
     testing::session s(http() | echo);
     s.send("GET /a HTTP/1.1\r\nHost: a\r\nConnection: " + std::string(ask) + "\r\n\r\n" + get);
     CHECK(statuses(s.received()) == "200 ");
@@ -166,16 +167,19 @@ TEST_CASE("session: what is refused before the stages") {
         {"GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400 "},
         {"GET /../x HTTP/1.1\r\nHost: a\r\n\r\n", "400 "},
         {"GET /?<x> HTTP/1.1\r\nHost: a\r\n\r\n", "400 "},
-        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400 "},
+        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "400 "},
         {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", "501 "},
         {"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "405 "},
         {"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", "405 "},
     };
     for (auto const& r : rows)
-        for (auto way : {testing::memory_options{}, testing::memory_options{.read_at_most = 1, .write_at_most = 1}}) {
+        for (auto way : {testing::memory_options{},
+                         testing::memory_options{.read_at_most = 1, .write_at_most = 1}}) {
             INFO(r.request.substr(0, 120));
             testing::session s(
-                http({.max_head_size = 4096, .max_fields = 10, .max_target_size = 256}) | echo, way);
+                http({.max_head_size = 4096, .max_fields = 10, .max_target_size = 256}) | echo,
+                way);
             s.send(get);
             CHECK(statuses(s.take_received()) == "200 ");
             s.send(r.request + get); // what follows is not looked at
@@ -224,9 +228,11 @@ TEST_CASE("session: a close that lingers") {
 }
 
 TEST_CASE("session: chunks that are malformed") {
-    auto chunks = GENERATE("x\r\n", "-1\r\n", "0x1\r\na\r\n", "1\na\r\n", "1\r\nab\r\n", "\r\n", "fffffffffffffffff\r\n");
+    auto chunks = GENERATE("x\r\n", "-1\r\n", "0x1\r\na\r\n", "1\na\r\n", "1\r\nab\r\n", "\r\n",
+                           "fffffffffffffffff\r\n");
     testing::session s(http() | echo);
-    s.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(chunks) + get);
+    s.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
+           std::string(chunks) + get);
     CHECK(statuses(s.received()) == "400 ");
     CHECK(closes(s.received()));
     CHECK(s.saw_end());

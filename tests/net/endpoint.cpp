@@ -123,7 +123,8 @@ TEST_CASE("address: a Unix path has to fit") {
     CHECK(socket_address::unix_path(std::string(most, 'p')).path().size() == most);
     CHECK_THROWS_AS(socket_address::unix_path(""), startup_error);
     CHECK_THROWS_WITH(socket_address::unix_path(std::string(most + 1, 'p')),
-                      Contains("1 to " + std::to_string(most) + " bytes") && Contains("shorter path"));
+                      Contains("1 to " + std::to_string(most) + " bytes") &&
+                          Contains("shorter path"));
 }
 
 TEST_CASE("resolve: addresses of numbers and paths, and a sentence for a name that is not known") {
@@ -137,5 +138,6 @@ TEST_CASE("resolve: addresses of numbers and paths, and a sentence for a name th
     REQUIRE(path.size() == 1);
     CHECK(path[0].path() == "/a");
     // A label of more than 63 bytes is in no name, so nobody is asked.
-    CHECK_THROWS_WITH(resolve({std::string(70, 'a'), "80", ""}), Contains("is not known") && Contains("check the name"));
+    CHECK_THROWS_WITH(resolve({std::string(70, 'a'), "80", ""}),
+                      Contains("is not known") && Contains("check the name"));
 }

@@ -74,7 +74,8 @@ TEST_CASE("listen: port 0 is chosen once for all workers, each has a socket of i
 }
 
 TEST_CASE("listen: a port in use is found although it could be shared") {
-    auto workers = GENERATE(std::size_t(1), std::size_t(2)); // these share theirs: SO_REUSEPORT is on
+    auto workers =
+        GENERATE(std::size_t(1), std::size_t(2)); // these share theirs: SO_REUSEPORT is on
     auto all = listening_socket::open(endpoint::parse("127.0.0.1:0"), workers);
     auto where = endpoint::parse(all[0].address().to_string());
     int on = 0;
@@ -89,7 +90,8 @@ TEST_CASE("listen: a port in use is found although it could be shared") {
 }
 
 TEST_CASE("listen: an address that this machine does not have") {
-    CHECK_THAT(refusal(endpoint::parse("192.0.2.1:0")), Contains("this machine has no such address"));
+    CHECK_THAT(refusal(endpoint::parse("192.0.2.1:0")),
+               Contains("this machine has no such address"));
 }
 
 TEST_CASE("listen: a Unix path is shared by the workers and removed at the end") {
@@ -130,7 +132,8 @@ TEST_CASE("listen: a live Unix socket is refused, and stays") {
 TEST_CASE("listen: a file that is no socket is refused, and stays") {
     folder f;
     std::ofstream(f.socket().path) << "precious";
-    CHECK_THAT(refusal(f.socket()), Contains("there is a file of that name that is no socket; choose another path"));
+    CHECK_THAT(refusal(f.socket()),
+               Contains("there is a file of that name that is no socket; choose another path"));
     std::string content;
     std::ifstream(f.socket().path) >> content;
     CHECK(content == "precious");
@@ -145,7 +148,8 @@ TEST_CASE("listen: a link to a dead socket is no socket") {
 }
 
 TEST_CASE("listen: a folder that is not there") {
-    CHECK_THAT(refusal({"", "", "/nonexistent/relais/s"}), Contains("cannot listen on unix:/nonexistent/relais/s"));
+    CHECK_THAT(refusal({"", "", "/nonexistent/relais/s"}),
+               Contains("cannot listen on unix:/nonexistent/relais/s"));
 }
 
 TEST_CASE("listener: runs its chain for each connection until it stops") {
@@ -178,7 +182,8 @@ TEST_CASE("listener: runs its chain for each connection until it stops") {
     };
     settle();
     CHECK(served.empty());
-    for (std::size_t i = 1; i <= 3; ++i) { // the loopback has completed the handshake when connect returns
+    for (std::size_t i = 1; i <= 3;
+         ++i) { // the loopback has completed the handshake when connect returns
         CHECK(connects(at));
         settle();
         CHECK(served.size() == i);

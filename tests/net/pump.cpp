@@ -147,7 +147,8 @@ TEST_CASE("pump: what was sent right before an end arrives, though the peer read
     CHECK(t.upstream_saw == io_state::end);
 }
 
-TEST_CASE("pump: a slow reader holds the sender back, and never more than a scratch buffer is kept") {
+TEST_CASE(
+    "pump: a slow reader holds the sender back, and never more than a scratch buffer is kept") {
     plain t({.capacity = 1000});
     t.client->set_capacity(1 << 20);
     t.reading = false;
@@ -170,7 +171,8 @@ TEST_CASE("pump: a reset of one side becomes a reset of the other, and says whic
     bool of_client = GENERATE(true, false);
     (of_client ? t.client : t.upstream)->abort();
     t.settle();
-    CHECK(t.reason == (of_client ? end_reason::tunnel_client_reset : end_reason::tunnel_upstream_reset));
+    CHECK(t.reason ==
+          (of_client ? end_reason::tunnel_client_reset : end_reason::tunnel_upstream_reset));
     CHECK((of_client ? t.upstream_saw : t.client_saw) == io_state::error);
 }
 

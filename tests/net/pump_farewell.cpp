@@ -106,7 +106,8 @@ TEST_CASE("preload: more than the other side takes at once") {
     CHECK(t.to_upstream == frame);
 }
 
-TEST_CASE("farewell: at rest it goes at once, what comes afterwards is dropped until the peer says its own") {
+TEST_CASE("farewell: at rest it goes at once, what comes afterwards is dropped until the peer says "
+          "its own") {
     tunnel t;
     t.start();
     t.send(*t.upstream, hello);

@@ -86,14 +86,18 @@ struct origin {
         int flags = ::fcntl(listening.descriptor(), F_GETFL);
         ::fcntl(listening.descriptor(), F_SETFL, flags & ~O_NONBLOCK);
     }
-    peer accept() { return peer(::accept4(listening.descriptor(), nullptr, nullptr, SOCK_CLOEXEC)); }
+    peer accept() {
+        return peer(::accept4(listening.descriptor(), nullptr, nullptr, SOCK_CLOEXEC));
+    }
     std::string name() const { return listening.address().to_string(); }
     listening_socket listening;
 };
 
 struct proxy {
     explicit proxy(std::string const& upstream, relay_options options = {})
-        : srv({.workers = 2, .handle_signals = false, .stop_timeout = 100ms,
+        : srv({.workers = 2,
+               .handle_signals = false,
+               .stop_timeout = 100ms,
                .waiter = GENERATE(waiter_kind::native, waiter_kind::portable)}) {
         srv.listen("127.0.0.1:0", relay(upstream, options));
         srv.start();
@@ -221,8 +225,10 @@ TEST_CASE("relay: what is wrong is said at the start, and nothing is thrown befo
         }
         return "started";
     };
-    CHECK_THAT(said(relay("nowhere")), Contains("\"nowhere\" is not an address: the port is missing"));
-    CHECK_THAT(said(relay("127.0.0.1:1", {.connect_timeout = 0ms})), Contains("relay(\"127.0.0.1:1\"): time-outs"));
+    CHECK_THAT(said(relay("nowhere")),
+               Contains("\"nowhere\" is not an address: the port is missing"));
+    CHECK_THAT(said(relay("127.0.0.1:1", {.connect_timeout = 0ms})),
+               Contains("relay(\"127.0.0.1:1\"): time-outs"));
     CHECK_THAT(said(relay("127.0.0.1:1", {.tunnel_timeout = -1ms})), Contains("time-outs"));
     CHECK_THAT(said(relay("127.0.0.1:1", {.linger = 0ms})), Contains("longer than 0"));
 }

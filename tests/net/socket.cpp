@@ -29,8 +29,8 @@ namespace {
 
 struct trial {
     trial()
-        : w({.waiter = GENERATE(waiter_kind::native, waiter_kind::portable), .time = &clock}), on(w) {
-    }
+        : w({.waiter = GENERATE(waiter_kind::native, waiter_kind::portable), .time = &clock}),
+          on(w) {}
     void settle() {
         while (w.poll() != 0)
             ;
@@ -38,10 +38,9 @@ struct trial {
     // What `connect` brings; the wait for it is the kernel's, on the loopback, so no time goes by.
     std::optional<connect_result> connect_to(std::vector<socket_address> addresses) {
         targets = std::move(addresses);
-        auto run = [](trial& t) -> awaitable<> {
-            t.result = co_await connect(t.targets, 2s);
-        };
-        net::co_spawn(w.context(), run(*this), net::bind_cancellation_slot(cancel.slot(), net::detached));
+        auto run = [](trial& t) -> awaitable<> { t.result = co_await connect(t.targets, 2s); };
+        net::co_spawn(w.context(), run(*this),
+                      net::bind_cancellation_slot(cancel.slot(), net::detached));
         settle();
         return std::move(result);
     }
@@ -126,10 +125,12 @@ TEST_CASE("socket: reads what is there, then blocks, then finds the end") {
 TEST_CASE("socket: writes several buffers in order, and the rest once there is room") {
     trial t;
     tcp_pair p(t);
-    std::array<net::const_buffer, 3> parts{net::buffer("one ", 4), net::const_buffer(), net::buffer("two", 3)};
+    std::array<net::const_buffer, 3> parts{net::buffer("one ", 4), net::const_buffer(),
+                                           net::buffer("two", 3)};
     CHECK(p.near->try_write(std::span<net::const_buffer const>(parts)).count == 7);
     char into[16];
-    CHECK(std::string(into, static_cast<std::size_t>(::recv(p.far, into, sizeof into, 0))) == "one two");
+    CHECK(std::string(into, static_cast<std::size_t>(::recv(p.far, into, sizeof into, 0))) ==
+          "one two");
 
     std::string const much(256 * 1024, 'x');
     std::size_t sent = 0;
@@ -165,7 +166,8 @@ TEST_CASE("socket: a reset of the peer is an error and a hang-up") {
     CHECK(p.near->try_write("a").state == io_state::error);
 }
 
-TEST_CASE("socket: closed it ends who waits, every try fails, and the peer sees the end or a reset") {
+TEST_CASE(
+    "socket: closed it ends who waits, every try fails, and the peer sees the end or a reset") {
     trial t;
     tcp_pair p(t);
     bool hard = GENERATE(false, true);

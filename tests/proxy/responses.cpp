@@ -39,7 +39,8 @@ TEST_CASE("proxy: a status without a name") {
 TEST_CASE("proxy: framing is made anew") {
     auto const [sent, framed] = GENERATE(table<char const*, std::string>({
         {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "Content-Length: 5\r\n\r\nhello"},
-        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n005;a=b\r\nhello\r\n0\r\nX-T: 1\r\n\r\n",
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n005;a=b\r\nhello\r\n0\r\nX-T: "
+         "1\r\n\r\n",
          "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: CHUNKED\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
          "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"},
@@ -203,15 +204,16 @@ TEST_CASE("proxy: a response that breaks off is never a clean end") {
 }
 
 TEST_CASE("proxy: interim responses") {
-    auto const [status, version, hints, passes] = GENERATE(table<char const*, char const*, bool, bool>({
-        {"100 Continue", "1.1", false, true},
-        {"102 Processing", "1.1", false, true},
-        {"103 Early Hints", "1.1", false, false},
-        {"103 Early Hints", "1.1", true, true},
-        {"100 Continue", "1.0", false, false},
-        {"102 Processing", "1.0", false, false},
-        {"103 Early Hints", "1.0", true, false},
-    }));
+    auto const [status, version, hints, passes] =
+        GENERATE(table<char const*, char const*, bool, bool>({
+            {"100 Continue", "1.1", false, true},
+            {"102 Processing", "1.1", false, true},
+            {"103 Early Hints", "1.1", false, false},
+            {"103 Early Hints", "1.1", true, true},
+            {"100 Continue", "1.0", false, false},
+            {"102 Processing", "1.0", false, false},
+            {"103 Early Hints", "1.0", true, false},
+        }));
     CAPTURE(status, version, hints);
     http_options options;
     options.early_hints = hints;

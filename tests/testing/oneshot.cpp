@@ -17,7 +17,8 @@ TEST_CASE("oneshot: a chain of exchanges answers one request") {
         std::string text(body);
         x.respond(201, "got " + text);
     };
-    auto answer = testing::oneshot(stage(name) | echo, {.method = "POST", .target = "/a?b", .body = "some text"});
+    auto answer = testing::oneshot(stage(name) | echo,
+                                   {.method = "POST", .target = "/a?b", .body = "some text"});
     CHECK(answer.status == 201);
     CHECK(answer["X-Name"] == "one");
     CHECK(answer.body == "got some text");

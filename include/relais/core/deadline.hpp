@@ -78,7 +78,8 @@ public:
     /// Calls the node's function once `after` ticks have passed, 0 counting as 1, unless it is disarmed or armed again
     /// before.
     void arm(deadline& node, ticks after) noexcept {
-        node.at_ = now_ + std::max<ticks>(after, 1); // the bucket of the present tick was emptied already
+        node.at_ =
+            now_ + std::max<ticks>(after, 1); // the bucket of the present tick was emptied already
         if (!node.next || node.bucket_ > node.at_)
             relink(node);
     }

@@ -66,6 +66,9 @@ awaitable<> pump_pair<Follower>::pump(direction& d) {
         } else {
             break;
         }
+        // The server closed one side while this direction waits for the other.
+        if (why == wait_result::cancelled && (left_.ready().closed || right_.ready().closed))
+            fail(end_reason::shutting_down);
         if (why == wait_result::timed_out) {
             auto quiet = worker::current().deadlines().now() - last_;
             if (quiet * deadline_wheel::resolution >= limit())

@@ -232,14 +232,15 @@ RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
 }
 
 RELAIS_DECL std::unique_ptr<stream> proxy_stage::forwarding::idle_connection() {
-    if (x_.request.is_websocket())
-        return nullptr;
     if (auto* pinned = x_.connection().state.find<detail::pinned_connections>())
-        if (auto* mine = pinned->find(*s_.server))
-            return mine->connection && mine->connection->quiet() ? std::move(mine->connection)
-                                                                 : nullptr;
-    if (detail::authenticates_connection(x_.request.fields(), known_field::authorization))
-        return nullptr; // a connection of its own, from the first message of the handshake on
+        if (auto* mine = pinned->find(*s_.server)) {
+            auto kept = std::move(mine->connection);
+            return kept && kept->quiet() ? std::move(kept) : nullptr;
+        }
+    // A tunnel needs a connection of its own, and so does a client from the first message of its handshake on.
+    if (x_.request.is_websocket() ||
+        detail::authenticates_connection(x_.request.fields(), known_field::authorization))
+        return nullptr;
     return s_.server->pool().take();
 }
 

@@ -14,7 +14,9 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <exception>
 #include <optional>
+#include <string>
 #include <thread>
 
 namespace relais {
@@ -51,6 +53,15 @@ struct server::running {
     std::atomic<bool> stopping{false};
     std::atomic<bool> ended{false};
 
+    void open(server const& of, std::size_t count);
+
+    /// For a start that failed half-way.
+    void end_at_once() {
+        for (auto& s : seats)
+            s->worker.stop();
+        join();
+    }
+
     void join() {
         for (auto& s : seats)
             if (s->thread.joinable())
@@ -86,24 +97,39 @@ RELAIS_DECL void server::start() {
         p.chain.prepare();
 
     auto made = std::make_shared<running>();
-    for (std::size_t i = 0; i < count; ++i) {
-        made->seats.push_back(
-            std::make_unique<running::seat>(worker_options{i, options_.waiter, options_.time}));
-        worker::scoped_current on(made->seats.back()->worker);
-        made->seats.back()->connections = &connection_list::current();
+    try {
+        made->open(*this, count);
+    } catch (startup_error const&) {
+        made->end_at_once();
+        throw;
+    } catch (std::exception const& error) { // descriptors, memory, threads
+        made->end_at_once();
+        throw startup_error("a server with " + std::to_string(count) +
+                            " workers cannot be started: " + error.what() +
+                            "; raise the limit (ulimit -a) or start fewer workers");
     }
-    for (auto const& p : places_) {
+    running_.store(std::move(made));
+}
+
+RELAIS_DECL void server::running::open(server const& of, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+        seats.push_back(
+            std::make_unique<seat>(worker_options{i, of.options_.waiter, of.options_.time}));
+        worker::scoped_current on(seats.back()->worker);
+        seats.back()->connections = &connection_list::current();
+    }
+    for (auto const& p : of.places_) {
         auto sockets = listening_socket::open(endpoint::parse(p.where), count);
-        made->endpoints.push_back(sockets.front().address());
+        endpoints.push_back(sockets.front().address());
         for (std::size_t i = 0; i < count; ++i) {
-            auto& s = *made->seats[i];
+            auto& s = *seats[i];
             worker::scoped_current on(s.worker);
             s.listeners.push_back(std::make_unique<listener>(std::move(sockets[i]), p.chain));
             boost::asio::co_spawn(s.worker.context(), s.listeners.back()->run(),
                                   boost::asio::detached);
         }
     }
-    for (auto& s : made->seats)
+    for (auto& s : seats)
         s->thread = std::thread([&seat = *s] {
             // A peer that is gone is told by a return value. The signal goes to the thread that wrote.
             sigset_t broken_pipe;
@@ -112,7 +138,6 @@ RELAIS_DECL void server::start() {
             pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
             seat.worker.run();
         });
-    running_.store(std::move(made));
 }
 
 RELAIS_DECL awaitable<> server::running::seat::wind_down(std::chrono::milliseconds patience) {
