@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 namespace relais {
 
@@ -95,10 +96,11 @@ RELAIS_DECL bool request_body::rewind() {
 }
 
 RELAIS_DECL bool request_body::note_wait(std::chrono::milliseconds waited) noexcept {
-    waited_ += waited;
-    if (!pace_.min_rate || waited_ < pace_.min_rate_after)
+    // What ended this wait is not read yet: it is judged by the waits before.
+    auto before = std::exchange(waited_, waited_ + waited);
+    if (!pace_.min_rate || before < pace_.min_rate_after)
         return true;
-    return received_ >= pace_.min_rate * static_cast<std::uint64_t>(waited_.count()) / 1000;
+    return received_ >= pace_.min_rate * static_cast<std::uint64_t>(before.count()) / 1000;
 }
 
 RELAIS_DECL io_result request_body::read_inner(std::span<std::byte> to) {
