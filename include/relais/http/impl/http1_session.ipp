@@ -246,10 +246,8 @@ RELAIS_DECL void http1_session::client_is_gone() {
 RELAIS_DECL void http1_session::leave_stages(std::exception_ptr thrown) {
     if (thrown)
         x_->fail(std::move(thrown));
-    if (gone_) {
-        abort_ = true;
+    if (gone_)
         return;
-    }
     auto& r = x_->response;
     if (r.status() == 0) {
         report("a stage returned without an answer: call x.respond() or await next(x)");
@@ -693,8 +691,8 @@ RELAIS_DECL bool http1_session::unread_bytes() {
 
 RELAIS_DECL bool http1_session::end_exchange(send_step sent) {
     peer().ready().observe_hang_up(nullptr, nullptr);
-    if (sent == send_step::failed)
-        abort_ = true;
+    if (sent == send_step::failed) // what is half sent must not end as if it were whole
+        abort_ = x_->head_sent_ || !gone_;
     connection_.set_reason(gone_ ? end_reason::client_left : end_reason::completed);
     auto excess = x_->request.body.framed_.excess();
     if (!excess.empty())

@@ -74,7 +74,7 @@ RELAIS_DECL void memory_stream::tell(std::size_t side, bool readable, bool writa
     if (!g || g->closed)
         return;
     if (!worker::on_a_worker()) {
-        g->notify(readable, writable, hung_up);
+        g->notify(readable, writable, hung_up, wires_->to[side].broken);
         return;
     }
     g->readable = g->readable || readable;
@@ -88,7 +88,7 @@ RELAIS_DECL void memory_stream::tell(std::size_t side, bool readable, bool writa
         direction const& in = wires->to[side]; // it may have been read meanwhile
         direction const& out = wires->to[1 - side];
         still->notify(readable && (in.size() != 0 || in.ended || in.broken),
-                      writable && (out.size() < out.capacity || hung_up), hung_up);
+                      writable && (out.size() < out.capacity || hung_up), hung_up, in.broken);
     });
 }
 

@@ -1,0 +1,325 @@
+#include "catch.hpp"
+#include "proxied.hpp"
+
+#include <relais/core/waiter.hpp>
+#include <relais/middleware/respond.hpp>
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+using namespace relais;
+using namespace relais::testing;
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+
+namespace {
+
+std::string post_of(std::size_t length, std::string_view begin = {}) {
+    std::string text = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: ";
+    return text.append(std::to_string(length)).append("\r\n\r\n").append(begin);
+}
+
+} // namespace
+
+TEST_CASE("uploads: the response comes while the upload goes on, both arrive whole") {
+    bool chunked = GENERATE(false, true);
+    bool chunked_back = GENERATE(false, true);
+    proxied p;
+    auto up = p.ask(chunked ? "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                            : post_of(6));
+    REQUIRE(up);
+    up->take();
+    auto upload = [&](std::string const& bytes) {
+        p.client.send(chunked ? std::to_string(bytes.size()) + "\r\n" + bytes + "\r\n" : bytes);
+        return up->take();
+    };
+    auto download = [&](std::string const& bytes) {
+        p.answer(up, chunked_back ? std::to_string(bytes.size()) + "\r\n" + bytes + "\r\n" : bytes);
+        return p.got();
+    };
+    auto in_chunks = [](bool is, std::string const& bytes) {
+        return is ? std::to_string(bytes.size()) + "\r\n" + bytes + "\r\n" : bytes;
+    };
+    CHECK(upload("ab") == in_chunks(chunked, "ab"));
+    p.answer(up, "HTTP/1.1 200 OK\r\n"s +
+                     (chunked_back ? "Transfer-Encoding: chunked" : "Content-Length: 4") +
+                     "\r\n\r\n");
+    CHECK(p.got().starts_with("HTTP/1.1 200 OK\r\n"));
+    CHECK(download("12") == in_chunks(chunked_back, "12"));
+    CHECK(upload("cd") == in_chunks(chunked, "cd"));
+    CHECK(download("3") == in_chunks(chunked_back, "3"));
+    CHECK(upload("ef") == in_chunks(chunked, "ef"));
+    if (chunked) {
+        p.client.send("0\r\n\r\n");
+        CHECK(up->take() == "0\r\n\r\n");
+    }
+    CHECK(download("4") == in_chunks(chunked_back, "4"));
+    if (chunked_back) {
+        p.answer(up, "0\r\n\r\n");
+        CHECK(p.got() == "0\r\n\r\n");
+    }
+    CHECK(p.last_reason() == end_reason::completed);
+    p.client.send(get); // the client's connection goes on
+    auto next = p.upstream.accept();
+    auto& by = next ? next : up;
+    CHECK(by->take().starts_with("GET / "));
+    p.answer(by, ok("next"));
+    CHECK(content_of(p.got()) == "next");
+}
+
+TEST_CASE("uploads: a response that is complete ends an upload that is not") {
+    proxied p;
+    auto up = p.ask(post_of(1000, "ab"));
+    REQUIRE(up);
+    up->take();
+    SECTION("at once, with a short rest") {
+        p.answer(up, "HTTP/1.1 401 No\r\nContent-Length: 4\r\n\r\nstop");
+        auto got = p.got();
+        CHECK(got.ends_with("\r\n\r\nstop"));
+        CHECK(up->saw_end()); // never again, with half a request in it
+        p.client.send(std::string(998, 'x'));
+        auto next = p.ask(get); // the rest was read, the connection goes on
+        REQUIRE(next);
+        p.answer(next, ok("next"));
+        CHECK(content_of(p.got()) == "next");
+    }
+    SECTION("later") {
+        p.answer(up, "HTTP/1.1 401 No\r\nContent-Length: 4\r\n\r\nst");
+        p.client.send("cd");
+        CHECK(up->take() == "cd");
+        p.answer(up, "op");
+        CHECK(content_of(p.got()) == "stop");
+        CHECK((up->saw_end() || up->saw_reset()));
+        p.client.advance(3s); // nothing more comes of the body
+        CHECK(p.last_reason() == end_reason::completed);
+        CHECK(p.client.ended());
+    }
+    SECTION("and the upstream closes") {
+        p.answer(up, "HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 4\r\n\r\nstop");
+        up.reset();
+        p.client.run();
+        CHECK(content_of(p.got()) == "stop");
+    }
+}
+
+TEST_CASE("uploads: an upstream that answers and closes while the client still sends") {
+    auto over = GENERATE(transport::local, transport::tcp);
+    proxied p({}, {}, over);
+    p.client.send(post_of(10'000'000));
+    proxied::peer up;
+    for (int i = 0; i < 1000 && !up; ++i) {
+        p.client.run();
+        up = p.upstream.accept();
+    }
+    REQUIRE(up);
+    up->send("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 5\r\n\r\nlarge");
+    up->shutdown_send();
+    for (int i = 0; i < 200 && p.client.received().empty(); ++i)
+        p.client.send(std::string(1000, 'x'));
+    up.reset();
+    for (int i = 0; i < 10; ++i)
+        p.client.send(std::string(1000, 'x'));
+    CHECK(p.client.received().starts_with("HTTP/1.1 413 "));
+    CHECK(content_of(p.client.received()) == "large");
+    p.client.advance(3s);
+    CHECK(p.client.ended());
+    CHECK_FALSE(p.client.saw_reset());
+}
+
+TEST_CASE("uploads: a body that is malformed or breaks off") {
+    struct row {
+        char const* body;
+        bool then_ends;
+        char const* answer;
+        end_reason why;
+    };
+    auto const r = GENERATE(values<row>({
+        {"zz\r\n", false, "HTTP/1.1 400 ", end_reason::bad_body},
+        {"2\r\nabX", false, "HTTP/1.1 400 ", end_reason::bad_body},
+        {"2\r\nab\r\n0\r\nContent-Length: 7\r\n\r\n", false, "HTTP/1.1 400 ", end_reason::bad_body},
+        {"2\r\nab\r\n", true, "", end_reason::client_left},
+        {"2\r\na", true, "", end_reason::client_left},
+    }));
+    CAPTURE(r.body);
+    proxied p;
+    auto up = p.ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    REQUIRE(up);
+    p.client.send(r.body);
+    if (r.then_ends)
+        p.client.shutdown_send();
+    CHECK(p.client.received().starts_with(r.answer));
+    CHECK(p.last_reason() == r.why);
+    CHECK((up->saw_end() || up->saw_reset()));
+    CHECK(up->take().find("\r\n0\r\n\r\n") == std::string::npos); // never a fake end
+    p.client.advance(1100ms);
+    CHECK(p.client.ended());
+}
+
+TEST_CASE("uploads: a body that breaks off while the response is on its way") {
+    proxied p;
+    auto up = p.ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+    REQUIRE(up);
+    p.answer(up, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    up->take();
+    SECTION("malformed") {
+        p.client.send("zz\r\n");
+        CHECK(up->take().empty());
+        p.answer(up, "world");
+        CHECK(content_of(p.got()) == "helloworld");
+        p.client.advance(1100ms);
+        CHECK(p.client.ended());
+    }
+    SECTION("reset") {
+        p.client.reset();
+        CHECK(p.client.ended());
+        CHECK(p.last_reason() == end_reason::client_left);
+    }
+    CHECK((up->saw_end() || up->saw_reset()));
+    CHECK(up->take().find("0\r\n\r\n") == std::string::npos);
+}
+
+TEST_CASE("uploads: a client that is too slow") {
+    http_options h;
+    h.body_timeout = 30s;
+    SECTION("that stops") {
+        proxied p({}, h);
+        auto up = p.ask(post_of(10, "ab"));
+        REQUIRE(up);
+        p.client.advance(29800ms);
+        CHECK(p.got().empty());
+        p.client.advance(400ms);
+        CHECK(p.got().starts_with("HTTP/1.1 408 "));
+        CHECK(p.last_reason() == end_reason::body_timeout);
+        CHECK((up->saw_end() || up->saw_reset()));
+        CHECK(p.client.saw_end());
+    }
+    SECTION("that drips") {
+        proxied p({}, h);
+        auto up = p.ask(post_of(1000, "ab"));
+        REQUIRE(up);
+        int seconds = 0;
+        for (; seconds < 100 && p.client.received().empty(); ++seconds) {
+            p.client.advance(1s);
+            p.client.send("x");
+        }
+        CHECK(seconds >= 10);
+        CHECK(seconds <= 12);
+        CHECK(p.got().starts_with("HTTP/1.1 408 "));
+    }
+    SECTION("that is fast on average") {
+        proxied p({}, h);
+        auto up = p.ask(post_of(100'000));
+        REQUIRE(up);
+        for (int i = 0; i < 10; ++i) {
+            p.client.advance(25s);
+            p.client.send(std::string(10'000, 'x'));
+        }
+        CHECK(content_of(up->take()).size() == 100'000);
+        p.answer(up, ok("x"));
+        CHECK(content_of(p.got()) == "x");
+    }
+}
+
+TEST_CASE("uploads: large ones both ways at once, through small buffers") {
+    std::size_t const size = 3'000'000;
+    proxied p({}, {}, transport::local,
+              {.read_at_most = 7000, .write_at_most = 5000, .capacity = 20'000});
+    std::string sent, back;
+    for (std::size_t i = 0; sent.size() < size; ++i)
+        sent += std::to_string(i * 7919) + ",";
+    for (std::size_t i = 0; back.size() < size; ++i)
+        back += std::to_string(i * 104729) + ";";
+    auto up = p.ask(post_of(sent.size()));
+    REQUIRE(up);
+    std::string came = content_of(up->take()).data();
+    up->send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(back.size() + 1) + "\r\n\r\n");
+    std::size_t up_at = 0, down_at = 0;
+    for (int turn = 0; turn < 10'000 && (came.size() < sent.size() || down_at < back.size());
+         ++turn) {
+        up_at += p.client.send(std::string_view(sent).substr(up_at, 30'000));
+        came += up->take();
+        down_at += up->send(std::string_view(back).substr(down_at, 50'000));
+        p.client.run();
+    }
+    came += up->take();
+    CHECK((came == sent)); // not printed
+    CHECK((content_of(p.client.received()) == back));
+    p.answer(up, "."); // a response that is complete would have ended the upload
+    CHECK(p.client.received().ends_with(";."));
+    CHECK(p.last_reason() == end_reason::completed);
+    CHECK_FALSE(p.client.ended());
+}
+
+TEST_CASE("clients that leave: the upstream is told at once") {
+    auto how = GENERATE(values<std::string>({"end", "reset"}));
+    proxied p;
+    auto up = p.ask(get);
+    REQUIRE(up);
+    up->take();
+    auto leave = [&] {
+        if (how == "end")
+            p.client.shutdown_send();
+        else
+            p.client.reset();
+    };
+    SECTION("while it thinks") {
+        leave();
+        CHECK(p.last_reason() == end_reason::client_left);
+        CHECK(p.client.reason() == end_reason::client_left);
+    }
+    SECTION("while it answers") {
+        p.answer(up, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        leave();
+        CHECK(p.last_reason() == end_reason::client_left);
+    }
+    SECTION("while a body without length comes") {
+        p.answer(up, "HTTP/1.1 200 OK\r\n\r\nhello");
+        leave();
+        CHECK(p.last_reason() == end_reason::client_left);
+    }
+    CHECK(p.client.ended());
+    CHECK((up->saw_end() || up->saw_reset()));
+}
+
+TEST_CASE("clients that leave: not with half_close") {
+    http_options h;
+    h.half_close = true;
+    proxied p({}, h);
+    auto up = p.ask(get);
+    REQUIRE(up);
+    p.client.shutdown_send();
+    CHECK_FALSE(up->saw_end());
+    p.answer(up, ok("still there"));
+    CHECK(content_of(p.got()) == "still there");
+    CHECK(p.last_reason() == end_reason::completed);
+    CHECK(p.client.ended());
+}
+
+TEST_CASE("clients that leave: one that pipelines has not left") {
+    proxied p;
+    auto up = p.ask(get + get);
+    REQUIRE(up);
+    p.client.shutdown_send(); // with a request unread
+    CHECK_FALSE(up->saw_end());
+    up->take();
+    p.answer(up, ok("one"));
+    // The second one has nobody who waits for it, but it costs the first answer nothing.
+    CHECK(content_of(p.got()) == "one");
+    CHECK(p.client.saw_end());
+    CHECK_FALSE(p.client.saw_reset());
+    CHECK(p.last_reason() == end_reason::client_left);
+    CHECK(up->take().empty());
+}
+
+TEST_CASE("clients that leave: during an upload") {
+    proxied p;
+    auto up = p.ask(post_of(100, "abc"));
+    REQUIRE(up);
+    if (GENERATE(true, false))
+        p.client.reset();
+    else
+        p.client.shutdown_send();
+    CHECK(p.client.ended());
+    CHECK(p.last_reason() == end_reason::client_left);
+    CHECK((up->saw_end() || up->saw_reset()));
+}
