@@ -623,7 +623,10 @@ RELAIS_DECL awaitable<end_reason> http1_session::begin_takeover() {
         x_->compact();
     }
     buffer_.release();
-    return takeover_->run(connection_, std::move(early));
+    auto running = takeover_->run(connection_, std::move(early));
+    if (draining_) // that was said while the upgrade was still asked for
+        connection_.drain();
+    return running;
 }
 
 RELAIS_DECL void http1_session::end_takeover(end_reason why) {
