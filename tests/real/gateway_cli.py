@@ -17,7 +17,7 @@ import unittest
 import websockets
 
 from _certificates import Authority
-from _peers import BIN, LOCAL, PATIENCE, Folder, Loop, Test, Upstream, curl, free_port, wait_for
+from _peers import BIN, LOCAL, PATIENCE, SANITIZED, Folder, Loop, Test, Upstream, curl, free_port, wait_for
 
 PROGRAM = str(BIN / "gateway")
 LINE = re.compile(r'127\.0\.0\.1 - - \[[^]]+\] "[^"]*" \d{3} \d+ "[^"]*" "[^"]*" \d+\.\d{3} [a-z_]+')
@@ -178,6 +178,7 @@ class Options(CliTest):
             self.assert_refused(["--listen", f"{LOCAL}:0", *options], 1, *words)
 
     @unittest.skipIf(os.environ.get("RELAIS_SANITIZED"), "the sanitizer needs descriptors of its own to look at memory")
+    @unittest.skipIf(SANITIZED, "sanitizers need descriptors of their own")
     def test_too_few_descriptors(self):
         self.assert_refused(["--workers", "20", "--route", "/=http://127.0.0.1:1", "--listen", f"{LOCAL}:0"], 1,
                             "20 workers", "Too many open files", descriptors=30)
@@ -241,7 +242,8 @@ class Demonstration(CliTest):
         self.assertTrue(done.startswith("HTTP/1.1 404 "), done)
 
     def test_too_much_for_it(self):
-        status = curl("-ks", "-o", "/dev/null", "-w", "%{http_code}", "-T", "-", f"{self.url}/api/up", data=bytes(2_000_000))
+        status = curl("-ks", "-o", "/dev/null", "-w", "%{http_code}", "-T", "-", f"{self.url}/api/up",
+                      data=bytes(2_000_000))
         self.assertEqual(status, b"413")
 
     def test_other_sites_may_ask(self):
