@@ -177,7 +177,6 @@ class Options(CliTest):
             options = [word for route in routes for word in ("--route", route)]
             self.assert_refused(["--listen", f"{LOCAL}:0", *options], 1, *words)
 
-    @unittest.skipIf(os.environ.get("RELAIS_SANITIZED"), "the sanitizer needs descriptors of its own to look at memory")
     @unittest.skipIf(SANITIZED, "sanitizers need descriptors of their own")
     def test_too_few_descriptors(self):
         self.assert_refused(["--workers", "20", "--route", "/=http://127.0.0.1:1", "--listen", f"{LOCAL}:0"], 1,
