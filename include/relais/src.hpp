@@ -41,6 +41,7 @@
 #include <relais/http/impl/framing.ipp>
 #include <relais/http/impl/head_buffer.ipp>
 #include <relais/http/impl/http.ipp>
+#include <relais/http/impl/http1_response.ipp>
 #include <relais/http/impl/http1_session.ipp>
 #include <relais/http/impl/parser.ipp>
 #include <relais/http/impl/path.ipp>

@@ -271,3 +271,18 @@ TEST_CASE("what is encoded is decoded", "[chunked]") {
     CHECK(o.body == body);
     CHECK(o.trailers == "Checksum=abc|Server-Timing=x|");
 }
+
+TEST_CASE("frame_chunk makes a chunk where the data stands") {
+    auto framed = [](std::string const& data, bool last) {
+        std::string room(relais::room_before_chunk, '<');
+        room += data;
+        room.append(relais::room_behind_chunk, '>');
+        return std::string(
+            relais::frame_chunk({room.data() + relais::room_before_chunk, data.size()}, last));
+    };
+    CHECK(framed("hello", false) == "5\r\nhello\r\n");
+    CHECK(framed("hello", true) == "5\r\nhello\r\n0\r\n\r\n");
+    CHECK(framed("", true) == "0\r\n\r\n");
+    CHECK(framed("", false).empty());
+    CHECK(framed(std::string(0xabc, 'x'), false) == "abc\r\n" + std::string(0xabc, 'x') + "\r\n");
+}

@@ -1,6 +1,7 @@
 #include "catch.hpp"
 #include "proxied.hpp"
 
+#include <relais/core/report.hpp>
 #include <relais/core/waiter.hpp>
 #include <relais/middleware/respond.hpp>
 
@@ -321,5 +322,40 @@ TEST_CASE("clients that leave: during an upload") {
         p.client.shutdown_send();
     CHECK(p.client.ended());
     CHECK(p.last_reason() == end_reason::client_left);
+    CHECK((up->saw_end() || up->saw_reset()));
+}
+
+TEST_CASE("uploads: a stage's body that is not as long as it says never becomes another request") {
+    struct liar final : body {
+        liar(std::string t, std::uint64_t says) : text(std::move(t)), promised(says) {}
+        io_result try_read(std::span<std::byte> to) override {
+            auto got = text.try_read(to);
+            promised -= std::min<std::uint64_t>(promised, got.count);
+            return got;
+        }
+        std::optional<std::uint64_t> remaining() const noexcept override { return promised; }
+        text_body text;
+        std::uint64_t promised;
+    };
+    auto says = GENERATE(std::uint64_t{3}, std::uint64_t{40});
+    CAPTURE(says);
+    scripted_server upstream(transport::local);
+    auto lying = [says](exchange& x, exchange::next next) -> awaitable<> {
+        x.request.body.wrap([says](std::unique_ptr<body>) {
+            return std::make_unique<liar>("GET /smuggled HTTP/1.1\r\n\r\n", says);
+        });
+        co_await next(x);
+    };
+    session client(http() | lying | proxy_to(upstream.url()));
+    set_report_function([](std::string_view) {});
+    client.send(post("x"));
+    auto up = upstream.accept();
+    REQUIRE(up);
+    client.run();
+    set_report_function(nullptr);
+    CHECK(client.received().starts_with("HTTP/1.1 500 "));
+    auto came = up->take();
+    CHECK(came.find("Content-Length: " + std::to_string(says) + "\r\n") != came.npos);
+    CHECK(content_of(came).size() <= says); // what the head promised, or less and then the end
     CHECK((up->saw_end() || up->saw_reset()));
 }

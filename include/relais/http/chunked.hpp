@@ -140,6 +140,16 @@ inline constexpr std::string_view chunk_end = "\r\n";
 /// What ends a chunked body that has no trailers.
 inline constexpr std::string_view last_chunk = "0\r\n\r\n";
 
+/// Room that has to be free around a piece of data for `frame_chunk`.
+inline constexpr std::size_t room_before_chunk = 18;
+inline constexpr std::size_t room_behind_chunk = chunk_end.size() + last_chunk.size();
+
+/// Makes one chunk of a piece of data where it stands, so that it goes out in one write.
+///
+/// \param data may be empty: then there is no chunk. `room_before_chunk` bytes before it and `room_behind_chunk` bytes behind
+/// it are written over. \param last whether the body ends with it. \return what goes on the wire.
+std::string_view frame_chunk(std::span<char> data, bool last) noexcept;
+
 /// Appends what ends a chunked body, with trailers; those that are forbidden are left out.
 void append_last_chunk(std::string& to, fields const& trailers);
 

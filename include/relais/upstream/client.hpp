@@ -35,6 +35,7 @@ public:
         wait_send,   ///< the server has to take more
         turn,        ///< others want a turn
         body_failed, ///< the body broke off or is malformed
+        body_differs, ///< a stage's body has more or fewer bytes than it said: never sent, they would be another request
         send_failed, ///< the connection to the server broke
     };
 
@@ -51,6 +52,7 @@ private:
     request_body* from_ = nullptr;
     stream* to_ = nullptr;
     std::string held_;
+    std::optional<std::uint64_t> promised_; ///< bytes that are still to come, as the head says
     bool chunked_ = false;
     bool read_all_ = false;
     bool done_ = false;

@@ -4,6 +4,7 @@
 #include <relais/http/impl/octets.hpp>
 
 #include <algorithm>
+#include <cstring>
 
 namespace relais {
 
@@ -203,6 +204,20 @@ RELAIS_DECL chunk_head::chunk_head(std::uint64_t size) noexcept {
         size >>= 4;
     } while (size != 0);
     begin_ = static_cast<std::uint8_t>(at);
+}
+
+RELAIS_DECL std::string_view frame_chunk(std::span<char> data, bool last) noexcept {
+    auto* begin = data.data();
+    auto* end = begin + data.size();
+    if (!data.empty()) {
+        chunk_head const head(data.size());
+        begin -= head.text().size();
+        std::memcpy(begin, head.text().data(), head.text().size());
+        end = std::copy(chunk_end.begin(), chunk_end.end(), end);
+    }
+    if (last)
+        end = std::copy(last_chunk.begin(), last_chunk.end(), end);
+    return {begin, static_cast<std::size_t>(end - begin)};
 }
 
 RELAIS_DECL void append_last_chunk(std::string& to, fields const& trailers) {

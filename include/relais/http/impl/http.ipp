@@ -72,4 +72,5 @@ RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next nex
 
 } // namespace relais
 
+#include <relais/http/impl/http1_response.ipp>
 #include <relais/http/impl/http1_session.ipp>

@@ -104,6 +104,8 @@ RELAIS_DECL awaitable<std::string_view> response_body::read_all(std::size_t limi
         auto why = co_await from->waits_on()->readable(from->wait_limit());
         if (why == wait_result::timed_out)
             throw exchange_error(end_reason::response_timeout);
+        if (why == wait_result::cancelled)
+            throw exchange_error(end_reason::client_left);
     }
     from->finished();
     set(std::move(all));

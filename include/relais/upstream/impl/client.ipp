@@ -19,12 +19,12 @@ RELAIS_DECL void body_sender::begin(request_body& from, stream& to, bool chunked
     to_ = &to;
     held_ = std::move(held);
     chunked_ = chunked;
+    promised_ = chunked ? std::nullopt : from.remaining();
     read_all_ = from.empty() || (!chunked && from.complete());
     done_ = read_all_ && held_.empty() && to.try_flush().state == io_state::ok;
 }
 
 RELAIS_DECL body_sender::step body_sender::advance() {
-    constexpr std::size_t before = 18, after = 7;
     for (int reads = 0; reads < 16; ++reads) {
         if (!held_.empty()) {
             auto wrote = to_->try_write(std::string_view(held_));
@@ -42,29 +42,23 @@ RELAIS_DECL body_sender::step body_sender::advance() {
             return step::done;
         }
         auto room = worker::current().scratch();
-        auto area = room.subspan(before, room.size() - before - after);
+        auto area =
+            room.subspan(room_before_chunk, room.size() - room_before_chunk - room_behind_chunk);
         auto got = from_->try_read(area);
         if (got.state == io_state::would_block)
             return step::wait_body;
         if (got.state == io_state::error)
             return step::body_failed;
         read_all_ = got.state == io_state::end || from_->complete();
-        auto* begin = reinterpret_cast<char*>(area.data());
-        auto* end = begin + got.count;
-        if (chunked_) {
-            if (got.count) {
-                chunk_head size(got.count);
-                begin -= size.text().size();
-                std::memcpy(begin, size.text().data(), size.text().size());
-                std::memcpy(end, chunk_end.data(), chunk_end.size());
-                end += chunk_end.size();
-            }
-            if (read_all_) {
-                std::memcpy(end, last_chunk.data(), last_chunk.size());
-                end += last_chunk.size();
-            }
+        if (promised_) {
+            if (got.count > *promised_ || (read_all_ && got.count < *promised_))
+                return step::body_differs;
+            *promised_ -= got.count;
         }
-        std::string_view bytes(begin, static_cast<std::size_t>(end - begin));
+        std::span<char> content_read(reinterpret_cast<char*>(area.data()), got.count);
+        std::string_view bytes(content_read.data(), content_read.size());
+        if (chunked_)
+            bytes = frame_chunk(content_read, read_all_);
         if (bytes.empty())
             continue;
         auto wrote = to_->try_write(bytes);
@@ -137,6 +131,8 @@ RELAIS_DECL upstream_call::step upstream_call::advance() {
         sending = sender_.advance();
         if (sending == body_sender::step::body_failed)
             return fail(x_.request.body.failure());
+        if (sending == body_sender::step::body_differs)
+            return fail(end_reason::stage_misused);
         if (sending == body_sender::step::send_failed)
             send_broke_ = true; // it may have answered before it closed
         if (sending == body_sender::step::wait_send)
