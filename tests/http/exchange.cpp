@@ -197,6 +197,21 @@ TEST_CASE("exchange: mistakes are 500") {
     CHECK(quiet::count == 1);
 }
 
+TEST_CASE("exchange: each next is told from every other") {
+    char chains[200];
+    char const entry = 0;
+    exchange x;
+    x.note_next(&chains[0], &entry);
+    x.respond(200);
+    for (auto& other : chains) {
+        if (&other != &chains[0])
+            CHECK_THROWS_AS(x.note_next(&other, &entry), stage_misuse);
+    }
+    CHECK_THROWS_AS(x.note_next(&chains[0], &entry + 1), stage_misuse);
+    CHECK_NOTHROW(x.note_next(&chains[0], &entry));
+    CHECK(x.response.status() == 0); // another try begins with nothing
+}
+
 TEST_CASE("exchange: next again is another try") {
     int tries = 0;
     auto last = [&](exchange& x) -> awaitable<> {

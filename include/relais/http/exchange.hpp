@@ -172,6 +172,12 @@ private:
         virtual void complete(exchange&) {}
     };
 
+    struct next_call {
+        void const* chain;
+        void const* entry;
+        bool operator==(next_call const&) const = default;
+    };
+
     void begin(relais::connection& c, detail::exchange_carrier& carrier);
     void finish() noexcept;
     void recycle() noexcept;
@@ -185,12 +191,12 @@ private:
     detail::upload* upload_ = nullptr;
     detail::exchange_carrier* carrier_ = nullptr;
     std::vector<std::unique_ptr<held>> held_;
+    std::vector<next_call> nexts_called_; // of this exchange, each once
     relais::scope scope_;
     std::string client_address_storage_;
     std::string_view client_address_;
     std::chrono::steady_clock::time_point started_{};
     std::uint64_t body_bytes_sent_ = 0;
-    std::uint64_t nexts_called_ = 0;
     std::size_t matched_prefix_ = std::string_view::npos;
     end_reason reason_ = end_reason::completed;
     bool head_sent_ = false;

@@ -7,6 +7,8 @@
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 
+#include <algorithm>
+
 namespace relais {
 
 RELAIS_DECL exchange::exchange() = default;
@@ -73,18 +75,18 @@ RELAIS_DECL awaitable<> exchange::send_interim(unsigned status, relais::fields c
 }
 
 RELAIS_DECL void exchange::note_next(void const* chain, void const* entry) {
-    // Which nexts were called, as bits of a hash: a stage that answers and then goes on calls one that was not called
-    // before, one that tries again calls one that was.
-    auto mixed = (reinterpret_cast<std::uintptr_t>(chain) >> 3) ^
-                 (reinterpret_cast<std::uintptr_t>(entry) >> 4);
-    auto bit = std::uint64_t{1} << (mixed % 64);
+    // A stage that answers and then goes on calls a next that was not called before, one that tries again calls one
+    // that was.
+    next_call const called{chain, entry};
+    auto known = std::ranges::find(nexts_called_, called) != nexts_called_.end();
     if (responded_) {
-        if (!(nexts_called_ & bit))
+        if (!known)
             throw stage_misuse("next was called after respond: a stage either answers or hands on");
         responded_ = false; // another try
         response.reset();
     }
-    nexts_called_ |= bit;
+    if (!known)
+        nexts_called_.push_back(called);
 }
 
 RELAIS_DECL exchange::answering::answering(exchange& x) : x_(x) {
@@ -129,7 +131,7 @@ RELAIS_DECL void exchange::recycle() noexcept {
     client_address_ = {};
     client_address_storage_.clear();
     body_bytes_sent_ = 0;
-    nexts_called_ = 0;
+    nexts_called_.clear();
     matched_prefix_ = std::string_view::npos;
     reason_ = end_reason::completed;
     head_sent_ = responded_ = answering_ = false;
