@@ -105,7 +105,11 @@ RELAIS_DECL bool request_body::note_wait(std::chrono::milliseconds waited) noexc
 
 RELAIS_DECL io_result request_body::read_inner(std::span<std::byte> to) {
     started_ = true;
-    return framed_.try_read(to);
+    auto got = framed_.try_read(to);
+    received_ += got.count;
+    if (got.count)
+        awaits_continue_ = false; // it did not wait
+    return got;
 }
 
 RELAIS_DECL io_result request_body::try_read(std::span<std::byte> to) {
@@ -118,10 +122,7 @@ RELAIS_DECL io_result request_body::try_read(std::span<std::byte> to) {
         return {count, io_state::ok};
     }
     started_ = true;
-    auto got = outer_ ? outer_->try_read(to) : framed_.try_read(to);
-    received_ += got.count;
-    if (got.count)
-        awaits_continue_ = false; // it did not wait
+    auto got = outer_ ? outer_->try_read(to) : read_inner(to);
     if (got.state == io_state::ok && keeping_) {
         if (got.count > keep_limit_ - kept_.size()) {
             keeping_ = false;
