@@ -581,6 +581,8 @@ TEST_CASE("body: Expect, when it is answered with 100") {
         s.send(post + expecting + sent.line + "\r\n");
         CHECK(s.received().empty());
         s.send(sent.bytes + get);
+        CHECK(statuses(s.take_received()) == "200 200 ");
+        s.send(post + expecting + sent.line + "\r\n" + sent.bytes + get);
         CHECK(statuses(s.received()) == "200 200 ");
     }
     SECTION("but then nothing comes") {

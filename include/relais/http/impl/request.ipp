@@ -156,6 +156,7 @@ RELAIS_DECL std::string_view request_body::take_ready() {
     auto ready = framed_.take_came();
     if (!ready.empty()) {
         started_ = true;
+        awaits_continue_ = false; // it did not wait
         if (framed_.complete())
             ready_ = ready;
     }
