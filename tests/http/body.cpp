@@ -624,6 +624,97 @@ TEST_CASE("body: one that is wrapped") {
     }
 }
 
+TEST_CASE("body: a wrapper transforms what is in memory, too") {
+    auto whole = [](exchange& x, exchange::next next) -> awaitable<> {
+        CHECK(co_await x.request.body.read_all(5) == "hello");
+        co_await next(x);
+    };
+    auto replaced = [](exchange& x, exchange::next next) -> awaitable<> {
+        x.request.body.set("hello");
+        return next(x);
+    };
+    auto kept = [](exchange& x, exchange::next next) -> awaitable<> {
+        x.request.body.keep(5);
+        co_await next(x);
+        co_await next(x);
+    };
+    using any = any_chain<connection>;
+    any chains[] = {
+        any(http() | whole | capitalise | tell), any(http() | replaced | capitalise | tell),
+        any(http() | replaced | kept | capitalise | tell), any(http() | kept | capitalise | tell)};
+    auto const sent = GENERATE(with_length("hello"), with_chunks("hello"));
+    for (auto& chain : chains) {
+        CAPTURE(&chain - chains);
+        session s(std::move(chain));
+        s.send(post + sent.line + "\r\n" + sent.bytes);
+        CHECK(content_of(s.received()) == "HELLO");
+    }
+}
+
+TEST_CASE("body: another try finds it as it was kept, not as the try before left it") {
+    auto const sent = GENERATE(with_length("hello"), with_chunks("hello"));
+    auto const reads = GENERATE(false, true); // whoever keeps it, before it does
+    auto const limit = GENERATE(5u, 100u);
+    std::string tries;
+    auto retry = [&](exchange& x, exchange::next next) -> awaitable<> {
+        if (reads)
+            co_await x.request.body.read_all(5);
+        x.request.body.keep(limit);
+        for (int i = 0; i < 3; ++i) {
+            co_await next(x);
+            auto answer = co_await x.response.body.read_all(100);
+            tries.append(answer).append(" ");
+        }
+    };
+    auto exclaim = [](exchange& x, exchange::next next) -> awaitable<> {
+        auto all = co_await x.request.body.read_all(100);
+        x.request.body.set(std::string(all) + "!");
+        co_await next(x);
+    };
+    session s(http() | retry | exclaim | capitalise | tell);
+    s.send(post + sent.line + "\r\n" + sent.bytes);
+    CHECK(tries == "HELLO! HELLO! HELLO! ");
+}
+
+TEST_CASE("body: what was read stays readable when it is replaced") {
+    std::string_view first, second;
+    auto replace = [&](exchange& x, exchange::next next) -> awaitable<> {
+        first = co_await x.request.body.read_all(5);
+        x.request.body.set("other");
+        second = co_await x.request.body.read_all(5);
+        x.request.body.set(std::string(5000, 'x'));
+        co_await next(x);
+    };
+    auto compare = [&](exchange& x) -> awaitable<> {
+        CHECK(first == "hello");
+        CHECK(second == "other");
+        x.respond(200);
+        co_return;
+    };
+    session s(http() | replace | compare);
+    s.send(post + of_length(5) + "\r\nhello");
+    CHECK(statuses(s.received()) == "200 ");
+}
+
+TEST_CASE("body: a request without one has nothing to wrap") {
+    session s(http() | capitalise | tell);
+    s.send(get);
+    CHECK(statuses(s.take_received()) == "200 ");
+    bool asked = false;
+    auto wrap = [&](exchange& x) -> awaitable<> {
+        x.request.body.wrap([&](std::unique_ptr<body> from) {
+            asked = true;
+            return from;
+        });
+        x.respond(x.request.body.empty() && x.request.body.size() == 0u ? 200 : 500);
+        co_return;
+    };
+    session plain(http() | wrap);
+    plain.send(get);
+    CHECK(statuses(plain.received()) == "200 ");
+    CHECK_FALSE(asked);
+}
+
 TEST_CASE("body: a wrapper's own length and failures count") {
     auto whole = [](exchange& x) -> awaitable<> {
         co_await x.request.body.read_all(4);

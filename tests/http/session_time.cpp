@@ -468,6 +468,7 @@ TEST_CASE("time: options that leave a wait without an end are refused at the sta
         {"head_timeout", {.head_timeout = 0s}},
         {"body_timeout", {.body_timeout = 0s}},
         {"body_timeout", {.body_timeout = -1s}},
+        {"body_min_rate_after", {.body_min_rate_after = 0s}},
         {"keep_alive_timeout", {.keep_alive_timeout = 0s}},
         {"keep_alive_requests", {.keep_alive_requests = 0}},
         {"write_timeout", {.write_timeout = 0s}},

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <forward_list>
 #include <memory>
 #include <memory_resource>
 #include <optional>
@@ -52,17 +53,20 @@ public:
     /// or too slow. A waiting `Expect: 100-continue` is answered first. The view lasts as long as the exchange.
     awaitable<std::string_view> read_all(std::size_t limit);
 
-    /// Keeps what is streamed from here on, so that `next` may be called again; a body of more than `limit` bytes is
-    /// not kept. To be called before the body is read.
+    /// Keeps what is read from here on, so that `next` may be called again: another try finds the body as it is now,
+    /// without what inner stages did to it in the try before. A body of more than `limit` bytes is not kept. To be
+    /// called before the body is read.
     void keep(std::size_t limit);
 
-    /// Puts a transformation around the body: `make` takes the inner body and returns the outer one.
+    /// Puts a transformation around the body: `make` takes the inner body and returns the outer one. A request without
+    /// a body has nothing to transform, and stays as it is.
     template <class Make>
     void wrap(Make&& make) {
-        outer_ = std::forward<Make>(make)(take());
+        if (has_body_)
+            outer_ = std::forward<Make>(make)(take());
     }
 
-    /// Replaces the content.
+    /// Replaces the content. What `read_all` returned before stays valid.
     void set(std::string text);
 
     /// For terminals: begins to send the body. \return false when it is gone: taken and not kept.
@@ -98,18 +102,27 @@ public:
 private:
     friend class request;
     friend class detail::http1_session;
-    class inner;
+    friend class exchange;
+    class base;
+    class recorder;
 
     std::unique_ptr<body> take();
-    io_result read_inner(std::span<std::byte> to);
+    io_result read_base(std::span<std::byte> to);
+    std::optional<std::uint64_t> base_remaining() const noexcept;
+    void replay(std::string_view whole) noexcept;
+    void begin_another_try() noexcept;
     void begin(exchange& x, stream& from, body_framing framing, std::string_view came, bool expects,
                body_pace pace);
     void recycle() noexcept;
 
+    // What the terminal sends is read from outer_, where there is one; that reads from the base: a text in memory, or
+    // what the client sends.
     framed_body framed_;
     std::unique_ptr<body> outer_;
-    std::string kept_;
-    std::size_t keep_limit_ = 0;
+    std::optional<std::string_view> text_; ///< the base, where it is in memory
+    std::optional<std::string_view> kept_; ///< what another try begins with
+    std::forward_list<std::string> texts_; ///< owns what was read, kept and set
+    body const* recorder_ = nullptr;
     std::size_t replayed_ = 0;
     exchange* exchange_ = nullptr;
     body_pace pace_;
@@ -118,8 +131,6 @@ private:
     std::string_view ready_; ///< the whole body, where it came with the head
     bool has_body_ = false;
     bool started_ = false;
-    bool keeping_ = false;
-    bool whole_kept_ = false;
     bool outer_ended_ = false;
     bool awaits_continue_ = false;
 };

@@ -8,6 +8,7 @@
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace relais {
 
@@ -78,15 +79,20 @@ RELAIS_DECL void exchange::note_next(void const* chain, void const* entry) {
     // A stage that answers and then goes on calls a next that was not called before, one that tries again calls one
     // that was.
     next_call const called{chain, entry};
-    auto known = std::ranges::find(nexts_called_, called) != nexts_called_.end();
-    if (responded_) {
-        if (!known)
+    auto before = std::ranges::find(nexts_called_, called);
+    if (before == nexts_called_.end()) {
+        if (responded_)
             throw stage_misuse("next was called after respond: a stage either answers or hands on");
-        responded_ = false; // another try
-        response.reset();
-    }
-    if (!known)
         nexts_called_.push_back(called);
+        return;
+    }
+    nexts_called_.erase(before + 1, nexts_called_.end()); // inner stages have not tried again yet
+    if (std::exchange(responded_, false))
+        response.reset();
+    if (!answering_) {
+        stop_upload(); // it would read what this try sends
+        request.body.begin_another_try();
+    }
 }
 
 RELAIS_DECL exchange::answering::answering(exchange& x) : x_(x) {

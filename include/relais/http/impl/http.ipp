@@ -19,6 +19,7 @@ RELAIS_DECL void http_stage::prepare() const {
     };
     positive(o.head_timeout, "head_timeout");
     positive(o.body_timeout, "body_timeout");
+    positive(o.body_min_rate_after, "body_min_rate_after");
     positive(o.keep_alive_timeout, "keep_alive_timeout");
     positive(o.write_timeout, "write_timeout");
     if (o.max_head_size < 256 || o.max_fields == 0 || o.max_target_size == 0 ||

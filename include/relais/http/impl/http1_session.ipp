@@ -299,7 +299,7 @@ RELAIS_DECL void http1_session::end_takeover(end_reason why) {
 }
 
 RELAIS_DECL bool http1_session::unsettled() const noexcept {
-    return x_->scope().running() > 0 || !x_->request.body.framed_.complete();
+    return !x_->scope().settled() || !x_->request.body.framed_.complete();
 }
 
 RELAIS_DECL bool http1_session::discard_request_body() {

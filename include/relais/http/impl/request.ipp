@@ -12,21 +12,54 @@
 namespace relais {
 
 /// The body of the request as a wrapper sees it: it lives as long as the exchange.
-class request_body::inner final : public body {
+class request_body::base final : public body {
 public:
-    explicit inner(request_body& of) : of_(of) {}
-    io_result try_read(std::span<std::byte> to) override { return of_.read_inner(to); }
+    explicit base(request_body& of) : of_(of) {}
+    io_result try_read(std::span<std::byte> to) override { return of_.read_base(to); }
     stream* waits_on() noexcept override { return of_.framed_.waits_on(); }
     std::chrono::milliseconds wait_limit() const noexcept override {
         return of_.framed_.wait_limit();
     }
     std::optional<std::uint64_t> remaining() const noexcept override {
-        return of_.framed_.remaining();
+        return of_.base_remaining();
     }
     end_reason failure() const noexcept override { return of_.framed_.failure(); }
 
 private:
     request_body& of_;
+};
+
+/// Writes down what is read through it.
+class request_body::recorder final : public body {
+public:
+    recorder(request_body& of, std::unique_ptr<body> inner, std::size_t limit)
+        : of_(of), inner_(std::move(inner)), limit_(limit), text_(&of.texts_.emplace_front()) {}
+
+    io_result try_read(std::span<std::byte> to) override {
+        auto got = inner_->try_read(to);
+        if (!text_)
+            return got;
+        if (got.count > limit_ - text_->size()) {
+            std::string().swap(*text_);
+            text_ = nullptr;
+            return got;
+        }
+        text_->append(reinterpret_cast<char const*>(to.data()), got.count);
+        // Nobody asks for the end of a known length.
+        if (got.state == io_state::end || (got.state == io_state::ok && inner_->remaining() == 0u))
+            of_.kept_ = *std::exchange(text_, nullptr);
+        return got;
+    }
+    stream* waits_on() noexcept override { return inner_->waits_on(); }
+    std::chrono::milliseconds wait_limit() const noexcept override { return inner_->wait_limit(); }
+    std::optional<std::uint64_t> remaining() const noexcept override { return inner_->remaining(); }
+    end_reason failure() const noexcept override { return inner_->failure(); }
+
+private:
+    request_body& of_;
+    std::unique_ptr<body> inner_;
+    std::size_t limit_;
+    std::string* text_; ///< null: it is whole, or too long
 };
 
 RELAIS_DECL void request_body::begin(exchange& x, stream& from, body_framing framing,
@@ -44,14 +77,15 @@ RELAIS_DECL void request_body::begin(exchange& x, stream& from, body_framing fra
 RELAIS_DECL void request_body::recycle() noexcept {
     framed_.recycle();
     outer_.reset();
-    kept_.clear();
-    if (kept_.capacity() > 4096)
-        std::string().swap(kept_);
-    keep_limit_ = replayed_ = 0;
+    text_.reset();
+    kept_.reset();
+    texts_.clear();
+    recorder_ = nullptr;
+    replayed_ = 0;
     waited_ = {};
     received_ = 0;
     ready_ = {};
-    has_body_ = started_ = keeping_ = whole_kept_ = outer_ended_ = awaits_continue_ = false;
+    has_body_ = started_ = outer_ended_ = awaits_continue_ = false;
 }
 
 RELAIS_DECL std::optional<std::uint64_t> request_body::size() const noexcept {
@@ -63,32 +97,50 @@ RELAIS_DECL std::optional<std::uint64_t> request_body::size() const noexcept {
 RELAIS_DECL std::unique_ptr<body> request_body::take() {
     if (outer_)
         return std::move(outer_);
-    return std::make_unique<inner>(*this);
+    return std::make_unique<base>(*this);
+}
+
+RELAIS_DECL void request_body::replay(std::string_view whole) noexcept {
+    outer_.reset();
+    text_ = whole;
+    replayed_ = 0;
+    started_ = outer_ended_ = false;
 }
 
 RELAIS_DECL void request_body::set(std::string text) {
-    outer_.reset();
-    kept_ = std::move(text);
-    replayed_ = 0;
-    keeping_ = whole_kept_ = true;
+    replay(texts_.emplace_front(std::move(text)));
     has_body_ = true;
 }
 
 RELAIS_DECL void request_body::keep(std::size_t limit) {
-    if (whole_kept_)
+    if (!has_body_)
         return;
+    if (text_ && !outer_) {
+        kept_ = text_;
+        return;
+    }
     if (started_)
         throw stage_misuse(
             "request.body.keep() was called after the body was read: call it before next");
-    keeping_ = true;
-    keep_limit_ = limit;
+    outer_ = std::make_unique<recorder>(*this, take(), limit);
+    recorder_ = outer_.get();
+}
+
+RELAIS_DECL void request_body::begin_another_try() noexcept {
+    if (kept_)
+        replay(*kept_);
 }
 
 RELAIS_DECL bool request_body::rewind() {
-    replayed_ = 0;
-    if (!started_ || whole_kept_ || !has_body_)
+    if (!outer_)
+        replayed_ = 0;
+    if (!started_ || !has_body_ || (text_ && !outer_))
         return true;
-    if (ready_.empty())
+    if (kept_ && outer_.get() == recorder_) {
+        replay(*kept_);
+        return true;
+    }
+    if (outer_ || ready_.empty())
         return false;
     framed_.restore(ready_);
     started_ = false;
@@ -103,8 +155,16 @@ RELAIS_DECL bool request_body::note_wait(std::chrono::milliseconds waited) noexc
     return received_ >= pace_.min_rate * static_cast<std::uint64_t>(before.count()) / 1000;
 }
 
-RELAIS_DECL io_result request_body::read_inner(std::span<std::byte> to) {
+RELAIS_DECL io_result request_body::read_base(std::span<std::byte> to) {
     started_ = true;
+    if (text_) {
+        auto count = std::min(to.size(), text_->size() - replayed_);
+        if (!count)
+            return {0, io_state::end};
+        std::memcpy(to.data(), text_->data() + replayed_, count);
+        replayed_ += count;
+        return {count, io_state::ok};
+    }
     auto got = framed_.try_read(to);
     received_ += got.count;
     if (got.count)
@@ -112,47 +172,30 @@ RELAIS_DECL io_result request_body::read_inner(std::span<std::byte> to) {
     return got;
 }
 
+RELAIS_DECL std::optional<std::uint64_t> request_body::base_remaining() const noexcept {
+    if (text_)
+        return text_->size() - replayed_;
+    return framed_.remaining();
+}
+
 RELAIS_DECL io_result request_body::try_read(std::span<std::byte> to) {
-    if (whole_kept_) {
-        auto count = std::min(to.size(), kept_.size() - replayed_);
-        if (!count)
-            return {0, io_state::end};
-        std::memcpy(to.data(), kept_.data() + replayed_, count);
-        replayed_ += count;
-        return {count, io_state::ok};
-    }
+    if (!outer_)
+        return read_base(to);
     started_ = true;
-    auto got = outer_ ? outer_->try_read(to) : read_inner(to);
-    if (got.state == io_state::ok && keeping_) {
-        if (got.count > keep_limit_ - kept_.size()) {
-            keeping_ = false;
-            std::string().swap(kept_);
-        } else {
-            kept_.append(reinterpret_cast<char const*>(to.data()), got.count);
-            if (!outer_ && framed_.complete()) { // nobody asks for the end of a known length
-                whole_kept_ = true;
-                replayed_ = kept_.size();
-            }
-        }
-    }
-    if (got.state == io_state::end) {
-        outer_ended_ = true;
-        if (keeping_) {
-            whole_kept_ = true;
-            replayed_ = kept_.size();
-        }
-    }
+    auto got = outer_->try_read(to);
+    outer_ended_ =
+        got.state == io_state::end || (got.state == io_state::ok && outer_->remaining() == 0u);
     return got;
 }
 
 RELAIS_DECL std::string_view request_body::take_ready() {
-    if (whole_kept_) {
-        auto all = std::string_view(kept_).substr(replayed_);
-        replayed_ = kept_.size();
+    if (outer_)
+        return {};
+    if (text_) {
+        auto all = text_->substr(replayed_);
+        replayed_ = text_->size();
         return all;
     }
-    if (outer_ || keeping_)
-        return {};
     auto ready = framed_.take_came();
     if (!ready.empty()) {
         started_ = true;
@@ -168,9 +211,7 @@ RELAIS_DECL stream* request_body::waits_on() noexcept {
 }
 
 RELAIS_DECL std::optional<std::uint64_t> request_body::remaining() const noexcept {
-    if (whole_kept_)
-        return kept_.size() - replayed_;
-    return outer_ ? outer_->remaining() : framed_.remaining();
+    return outer_ ? outer_->remaining() : base_remaining();
 }
 
 RELAIS_DECL end_reason request_body::failure() const noexcept {
@@ -182,21 +223,21 @@ RELAIS_DECL std::chrono::milliseconds request_body::wait_limit() const noexcept 
 }
 
 RELAIS_DECL body::source request_body::raw() noexcept {
-    if (outer_ || keeping_ || whole_kept_)
+    if (outer_ || text_)
         return {};
     started_ = true;
     return framed_.raw();
 }
 
 RELAIS_DECL bool request_body::complete() const noexcept {
-    if (whole_kept_)
-        return replayed_ == kept_.size();
-    return outer_ ? outer_ended_ : framed_.complete();
+    if (outer_)
+        return outer_ended_;
+    return text_ ? replayed_ == text_->size() : framed_.complete();
 }
 
 RELAIS_DECL awaitable<std::string_view> request_body::read_all(std::size_t limit) {
-    if (whole_kept_)
-        co_return kept_;
+    if (text_ && !outer_)
+        co_return *text_;
     if (started_)
         throw stage_misuse("request.body.read_all() was called after the body was taken");
     if (!has_body_)
@@ -209,16 +250,17 @@ RELAIS_DECL awaitable<std::string_view> request_body::read_all(std::size_t limit
         co_await exchange_->send_interim(100, none);
     }
     exchange_->request.erase("Expect");
-    keeping_ = true;
-    keep_limit_ = limit;
+    auto& whole = texts_.emplace_front();
     for (;;) {
-        auto got = try_read(worker::current().scratch());
+        auto to = worker::current().scratch();
+        auto got = try_read(to);
         if (got.state == io_state::end)
             break;
         if (got.state == io_state::error)
             throw exchange_error(failure());
-        if (!keeping_)
+        if (got.count > limit - whole.size())
             throw exchange_error(end_reason::body_too_large);
+        whole.append(reinterpret_cast<char const*>(to.data()), got.count);
         if (got.state == io_state::ok)
             continue;
         auto began = worker::current().now();
@@ -230,9 +272,8 @@ RELAIS_DECL awaitable<std::string_view> request_body::read_all(std::size_t limit
         if (why == wait_result::cancelled)
             throw exchange_error(end_reason::client_left);
     }
-    outer_.reset();
-    replayed_ = 0;
-    co_return kept_;
+    replay(whole);
+    co_return whole;
 }
 
 RELAIS_DECL void request::set_path(std::string_view raw) {
