@@ -23,6 +23,9 @@ public:
     /// How many have not ended yet.
     std::size_t running() const noexcept { return running_; }
 
+    /// Whether `join()` has nothing to wait for and nothing to throw.
+    bool settled() const noexcept { return running_ == 0 && !first_; }
+
     /// Waits until all have ended, whatever cancellation says, and throws the first exception that left one.
     awaitable<> join();
 
