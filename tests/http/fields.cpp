@@ -332,3 +332,50 @@ TEST_CASE("texts are compared without case in ASCII alone", "[fields]") {
     CHECK_FALSE(equal_ignoring_case("\xc3\x89", "\xc3\xa9"));
     CHECK(equal_ignoring_case("", ""));
 }
+
+TEST_CASE("fields are written as they came, less those left out", "[fields]") {
+    // One text, as a head is: views into it, whose lines stand one behind the other or do not.
+    std::string const head =
+        "Host: a\r\nA: 1\r\nB:2\r\nC: 3 \r\nD:  4\r\nAge: 5\r\nE: 6\r\nF: \r\nG: 7\r\n";
+    auto at = [&](std::string_view text) {
+        return std::string_view(head).substr(head.find(text), text.size());
+    };
+    auto fill = [&](fields& f) {
+        f.append_view(at("Host"), at("a"), known_field::host);
+        for (auto [name, value] : {std::pair("A", "1"), {"B", "2"}, {"C", "3"}, {"D", "4"}})
+            f.append_view(at(name), at(value), known_field::other);
+        f.append_view(at("Age"), at("5"), known_field::age);
+        f.append_view(at("E"), at("6"), known_field::other);
+        f.append_view(at("F"), at("F: ").substr(3), known_field::other);
+        f.append_view(at("G"), at("7"), known_field::other);
+    };
+    auto written = [](fields const& f, known_fields left_out = {}) {
+        text_buffer out;
+        detail::put_fields(out, f, left_out);
+        return std::string(out.view());
+    };
+    fields f;
+    CHECK(written(f).empty());
+    fill(f);
+    CHECK(written(f) ==
+          "Host: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nAge: 5\r\nE: 6\r\nF: \r\nG: 7\r\n");
+    CHECK(written(f, known_fields(known_field::host)) ==
+          "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nAge: 5\r\nE: 6\r\nF: \r\nG: 7\r\n");
+    CHECK(written(f, known_fields(known_field::host, known_field::age)) ==
+          "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 6\r\nF: \r\nG: 7\r\n");
+    f.erase("E");
+    f.set("A", "one");
+    f.add("H", "8");
+    f.append_view(at("Age"), at("5"), known_field::age); // once more, out of its order
+    f.append_view(at("A"), at("1"), known_field::other);
+    CHECK(written(f) ==
+          "Host: a\r\nA: one\r\nB: 2\r\nC: 3\r\nD: 4\r\nAge: 5\r\nF: \r\nG: 7\r\nH: 8\r\n"
+          "Age: 5\r\nA: 1\r\n");
+    // Neighbours in memory that are parted by something else.
+    std::string const odd = "A: 1;;B: 2\r;C: 3\r\nD: 4";
+    fields g;
+    for (std::size_t i = 0; i < odd.size(); i += 6)
+        g.append_view(std::string_view(odd).substr(i, 1), std::string_view(odd).substr(i + 3, 1),
+                      known_field::other);
+    CHECK(written(g) == "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n");
+}

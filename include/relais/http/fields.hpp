@@ -1,6 +1,7 @@
 #pragma once
 
 #include <relais/config.hpp>
+#include <relais/core/text_buffer.hpp>
 #include <relais/http/impl/octets.hpp>
 
 #include <boost/beast/http/field.hpp>
@@ -411,6 +412,13 @@ inline fields::const_iterator fields::end() const noexcept {
     auto const* last = entries_.data() + entries_.size();
     return {last, last};
 }
+
+namespace detail {
+
+/// Writes the lines of all fields but those of `left_out`. Neighbours that still stand as they came are copied at once.
+void put_fields(text_buffer& out, fields const& from, known_fields left_out);
+
+} // namespace detail
 
 } // namespace relais
 

@@ -256,4 +256,32 @@ RELAIS_DECL void fields::rebase(char const* from, std::size_t size, char const* 
     }
 }
 
+RELAIS_DECL void detail::put_fields(text_buffer& out, fields const& from, known_fields left_out) {
+    std::string_view as_came; // "A: 1\r\nB: 2", without its last CRLF
+    auto put_as_came = [&] {
+        if (!as_came.empty())
+            out.put(as_came).put("\r\n");
+        as_came = {};
+    };
+    for (auto const& e : from.entries()) {
+        if (e.name.empty() || left_out.contains(e.id))
+            continue;
+        auto const* name_end = e.name.data() + e.name.size();
+        if (e.value.data() != name_end + 2 || name_end[0] != ':' || name_end[1] != ' ') {
+            put_as_came();
+            out.put_field(e.name, e.value);
+            continue;
+        }
+        std::string_view line(e.name.data(), e.name.size() + 2 + e.value.size());
+        auto const* end = as_came.data() + as_came.size();
+        if (!as_came.empty() && line.data() == end + 2 && end[0] == '\r' && end[1] == '\n') {
+            as_came = {as_came.data(), as_came.size() + 2 + line.size()};
+        } else {
+            put_as_came();
+            as_came = line;
+        }
+    }
+    put_as_came();
+}
+
 } // namespace relais

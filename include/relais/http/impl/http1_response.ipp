@@ -51,9 +51,7 @@ RELAIS_DECL void http1_session::write_head(text_buffer& out) {
         r.fields_.has_token(known_field::connection, "close"))
         close_ = true;
     close_ = close_ || r.close_;
-    for (auto& f : r.fields_.entries())
-        if (!f.name.empty() && (f.id == known_field::other || !ours.contains(f.id)))
-            out.put_field(f.name, f.value);
+    put_fields(out, r.fields_, ours);
     if (!r.fields_.contains(known_field::date))
         out.put_field("Date", http_date_now());
 

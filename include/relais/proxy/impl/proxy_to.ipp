@@ -202,9 +202,7 @@ RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
                                 known_field::transfer_encoding, known_field::connection,
                                 known_field::keep_alive, known_field::upgrade, known_field::expect,
                                 known_field::max_forwards, known_field::via);
-    for (auto& f : q.fields().entries())
-        if (!f.name.empty() && (f.id == known_field::other || !ours.contains(f.id)))
-            out.put_field(f.name, f.value);
+    detail::put_fields(out, q.fields(), ours);
     put_forwarded(out);
     if (auto left = q.max_forwards())
         out.put("Max-Forwards: ").put_number(*left - 1).put("\r\n");
