@@ -93,8 +93,16 @@ RELAIS_DECL void server::start() {
     auto count =
         options_.workers ? options_.workers : std::size_t{std::thread::hardware_concurrency()};
     count = count ? count : 1;
-    for (auto const& p : places_)
-        p.chain.prepare();
+    for (auto const& p : places_) {
+        try {
+            p.chain.prepare();
+        } catch (startup_error const&) {
+            throw;
+        } catch (std::exception const& error) {
+            throw startup_error("the stages of " + p.where +
+                                " cannot be prepared: " + error.what());
+        }
+    }
 
     auto made = std::make_shared<running>();
     try {

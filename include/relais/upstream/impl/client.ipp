@@ -135,8 +135,8 @@ RELAIS_DECL upstream_call::step upstream_call::advance() {
             return fail(end_reason::stage_misused);
         if (sending == body_sender::step::send_failed)
             send_broke_ = true; // it may have answered before it closed
-        if (sending == body_sender::step::wait_send)
-            took_bytes_ = true;
+        // It may have: what is held back is not counted.
+        took_bytes_ = true;
         sent_at_ = worker::current().batch_time();
     }
     auto reading = read_response();

@@ -6,7 +6,37 @@
 #include <relais/tls/stream.hpp>
 #include <relais/upstream/server.hpp>
 
+#include <charconv>
+
 namespace relais {
+
+namespace detail {
+
+/// The host and the port of a URL. What is wrong goes through `wrong`: a sentence about the whole URL.
+template <class Wrong>
+endpoint parse_authority(std::string_view text, std::string_view usual_port, Wrong const& wrong) {
+    auto bracket = text.starts_with('[') ? text.find(']') : 0;
+    if (bracket == text.npos)
+        throw wrong("the bracket is not closed");
+    auto colon = text.find(':', bracket);
+    auto host = text.substr(0, colon);
+    auto port = colon == text.npos ? usual_port : text.substr(colon + 1);
+    if (port.find(':') != port.npos)
+        throw wrong("an IPv6 address needs brackets");
+    if (host.empty() || host == "[]")
+        throw wrong("the host is missing");
+    if (bracket != 0 && bracket + 1 != host.size())
+        throw wrong("the port has to stand right behind the bracket");
+    unsigned number = 0;
+    auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
+    if (error != std::errc() || end != port.data() + port.size() || number == 0 || number > 65535)
+        throw wrong("the port has to be a number from 1 to 65535");
+    if (bracket != 0)
+        host = host.substr(1, host.size() - 2);
+    return {std::string(host), std::string(port), {}};
+}
+
+} // namespace detail
 
 RELAIS_DECL upstream_url upstream_url::parse(std::string_view text) {
     auto wrong = [&](std::string const& what) {
@@ -31,24 +61,19 @@ RELAIS_DECL upstream_url upstream_url::parse(std::string_view text) {
             path = rest.substr(colon + 1);
             rest = rest.substr(0, colon);
         }
+        if (rest.size() == 5)
+            throw wrong("the path of the socket is missing");
         made.authority = "localhost";
         made.where = endpoint::parse(rest);
     } else {
-        if (auto slash = rest.find('/'); slash != rest.npos) {
-            path = rest.substr(slash);
-            rest = rest.substr(0, slash);
+        if (auto end = rest.find_first_of("/?#"); end != rest.npos) {
+            path = rest.substr(end);
+            rest = rest.substr(0, end);
         }
         if (rest.find('@') != rest.npos)
             throw wrong("names and passwords in front of the host are not supported");
-        if (rest.empty())
-            throw wrong("the host is missing");
         made.authority = rest;
-        auto colon = rest.rfind(':');
-        bool has_port = colon != rest.npos && rest.find(']', colon) == rest.npos;
-        std::string with_port(rest);
-        if (!has_port)
-            with_port += made.secure ? ":443" : ":80";
-        made.where = endpoint::parse(with_port);
+        made.where = detail::parse_authority(rest, made.secure ? "443" : "80", wrong);
     }
     if (!path.empty()) {
         if (path.find_first_of("?#") != path.npos)
@@ -68,6 +93,10 @@ RELAIS_DECL upstream_server::upstream_server(upstream_url url, upstream_options 
 RELAIS_DECL void upstream_server::prepare() {
     if (addresses_.empty())
         addresses_ = resolve(url_.where);
+    if (url_.secure && url_.where.is_unix() && options_.tls.name.empty())
+        throw startup_error("https to " + url_.where.to_string() +
+                            " needs the name in the server's certificate: set .tls = {.name = "
+                            "\"...\"}");
     if (url_.secure && !tls_)
         tls_ = std::make_unique<tls_client_context>(options_.tls);
 }
