@@ -222,3 +222,21 @@ TEST_CASE("deadline: a wheel that goes before its nodes lets them go") {
     wheel.reset();
     n.reset();
 }
+
+TEST_CASE("deadline: the only node, armed again while it expires, moves no time") {
+    struct starter {
+        deadline_wheel wheel{[](void* self) {
+                                 auto& s = *static_cast<starter*>(self);
+                                 s.wheel.reset_to(s.clock);
+                             },
+                             this};
+        ticks clock = 100;
+    } s;
+    note n(s.wheel);
+    s.wheel.arm(n, 5);
+    n.again = 3;
+    s.clock = 200; // the clock is ahead of the sweep that goes on
+    s.wheel.advance_to(110);
+    CHECK(n.at == std::vector<ticks>{105, 108});
+    CHECK(s.wheel.now() == 110);
+}

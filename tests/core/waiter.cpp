@@ -197,3 +197,16 @@ TEST_CASE("waiter: what wakes one of two joined places wakes who waits at the ot
     one.wake(wait_result::ready);
     CHECK(got == wait_result::ready);
 }
+
+TEST_CASE("waiter: a wait at joined places can be ended at either of them") {
+    pair_of_sockets p(waiter_kind::native);
+    worker::scoped_current on(p.w);
+    wait_slot one, other;
+    std::optional<wait_result> got;
+    one.join(other);
+    wait_at(one, 0s, [&](wait_result r) { got = r; });
+    (GENERATE(false, true) ? other : one).cancel();
+    CHECK_FALSE(got); // from the event loop
+    p.settle();
+    CHECK(got == wait_result::cancelled);
+}

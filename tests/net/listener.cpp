@@ -1,9 +1,11 @@
 #include "catch.hpp"
 
 #include <relais/core/error.hpp>
+#include <relais/core/report.hpp>
 #include <relais/net/listener.hpp>
 #include <relais/net/socket.hpp>
 #include <relais/testing/manual_clock.hpp>
+#include <relais/testing/memory_stream.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -13,6 +15,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -200,4 +203,140 @@ TEST_CASE("listener: runs its chain for each connection until it stops") {
     CHECK_FALSE(connects(at));
     if (unix_path)
         CHECK_FALSE(std::filesystem::exists(where.path));
+}
+
+namespace {
+
+// A listener of its own on the loopback, on one worker.
+struct listening {
+    explicit listening(waiter_kind kind) : w({.waiter = kind, .time = &clock}), on(w) {}
+    template <class Handler>
+    void start(Handler handler) {
+        auto sockets = listening_socket::open(endpoint::parse("127.0.0.1:0"), 1);
+        at = sockets[0].address();
+        descriptor = sockets[0].descriptor();
+        l = std::make_unique<listener>(std::move(sockets[0]),
+                                       any_chain<connection>(stage(handler)));
+    }
+    void run() {
+        auto go = [](listener& of, bool& over) -> awaitable<> {
+            co_await of.run();
+            over = true;
+        };
+        boost::asio::co_spawn(w.context(), go(*l, ended), boost::asio::detached);
+        settle();
+    }
+    void settle() {
+        while (w.poll() != 0)
+            ;
+    }
+    testing::manual_clock clock;
+    worker w;
+    worker::scoped_current on;
+    socket_address at;
+    int descriptor = -1;
+    std::unique_ptr<listener> l;
+    bool ended = false;
+};
+
+awaitable<> nothing() {
+    co_return;
+}
+
+} // namespace
+
+TEST_CASE("listener: one that is stopped while it accepts takes no more") {
+    listening t(GENERATE(waiter_kind::native, waiter_kind::portable));
+    int served = 0;
+    auto stopping = [&](connection&) { // at once, within the listener's loop
+        ++served;
+        t.l->stop();
+        return nothing();
+    };
+    t.start(stopping);
+    for (int i = 0; i < 3; ++i)
+        REQUIRE(connects(t.at));
+    t.run();
+    CHECK(served == 1);
+    CHECK(t.ended);
+    t.l->stop(); // again, as who ends the whole server does
+    CHECK_FALSE(connects(t.at));
+}
+
+TEST_CASE("listener: a stage that throws before its coroutine begins costs that connection alone") {
+    listening t(GENERATE(waiter_kind::native, waiter_kind::portable));
+    static int reports;
+    reports = 0;
+    set_report_function([](std::string_view) { ++reports; });
+    int served = 0;
+    auto throws_once = [&](connection&) {
+        if (++served == 1)
+            throw std::runtime_error("not now");
+        return nothing();
+    };
+    t.start(throws_once);
+    t.run();
+    for (int i = 0; i < 2; ++i) {
+        CHECK(connects(t.at));
+        t.settle();
+    }
+    set_report_function(nullptr);
+    CHECK(served == 2);
+    CHECK(reports == 1);
+    CHECK_FALSE(t.ended);
+    CHECK(connection_list::current().size() == 0);
+}
+
+TEST_CASE("listener: one that has stopped knows nothing of who gets its descriptor next") {
+    listening t(GENERATE(waiter_kind::native, waiter_kind::portable));
+    t.start([](connection&) { return nothing(); });
+    t.run();
+    t.l->stop();
+    t.settle();
+    CHECK(t.ended);
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
+    REQUIRE(ends[0] == t.descriptor); // the lowest that is free
+    auto next = relais::socket::adopt(ends[0], true);
+    REQUIRE(next);
+    t.settle();
+    for (int i = 0; i < 2; ++i) {
+        bool woken = false;
+        next->readable(std::chrono::seconds(1),
+                       [&](wait_result r) { woken = r == wait_result::ready; });
+        REQUIRE(::send(ends[1], "a", 1, MSG_NOSIGNAL) == 1);
+        t.settle();
+        CHECK(woken);
+        std::byte room[2];
+        CHECK(next->try_read(room).count == 1);
+        CHECK(next->try_read(room).state == io_state::would_block);
+    }
+    ::close(ends[1]);
+}
+
+TEST_CASE("connections: one that cannot be asked to end is closed, and the others are asked") {
+    worker w;
+    worker::scoped_current on(w);
+    struct asked final : drainable {
+        explicit asked(bool t) : throws(t) {}
+        void drain() override {
+            ++times;
+            if (throws)
+                throw std::runtime_error("no randomness");
+        }
+        bool throws;
+        int times = 0;
+    } good(false), bad(true);
+    std::vector<std::unique_ptr<connection>> all;
+    for (asked* who : {&good, &bad, &good}) {
+        all.push_back(std::make_unique<connection>(testing::memory_stream::make().first,
+                                                   socket_address(), socket_address()));
+        all.back()->set_drainable(who);
+    }
+    connection_list::current().drain();
+    CHECK(bad.times == 1);
+    CHECK(good.times == 2);
+    CHECK(all[1]->downstream().ready().closed);
+    CHECK(all[1]->reason() == end_reason::shutting_down);
+    CHECK_FALSE(all[0]->downstream().ready().closed);
 }

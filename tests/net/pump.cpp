@@ -8,7 +8,10 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 
+#include <algorithm>
+#include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -225,4 +228,146 @@ TEST_CASE("pump: once one side has ended the other may be quiet for the linger t
     CHECK_FALSE(t.reason);
     t.pass(300ms);
     CHECK(t.reason == end_reason::tunnel_linger);
+}
+
+namespace {
+
+// Takes bytes that it can pass on only later, as TLS does.
+struct holding final : stream {
+    explicit holding(stream& b) : stream(&b.ready()), below(b) {}
+    io_result try_read(std::span<std::byte> to) override { return below.try_read(to); }
+    io_result try_write(std::span<boost::asio::const_buffer const> from) override {
+        if (!held.empty())
+            return {0, io_state::would_block};
+        for (auto const& part : from)
+            held.append(static_cast<char const*>(part.data()), part.size());
+        auto size = held.size();
+        try_flush();
+        return {size, io_state::ok};
+    }
+    io_result try_flush() override {
+        if (held.empty())
+            return {};
+        auto wrote = below.try_write(std::string_view(held));
+        held.erase(0, wrote.count);
+        if (wrote.state != io_state::ok)
+            return {0, wrote.state};
+        return {0, held.empty() ? io_state::ok : io_state::would_block};
+    }
+    void shutdown_send() override { below.shutdown_send(); }
+    void close() noexcept override { below.close(); }
+    void abort() noexcept override { below.abort(); }
+    stream& below;
+    std::string held;
+};
+
+// Cannot write for want of memory.
+struct exhausted final : stream {
+    explicit exhausted(stream& b) : stream(&b.ready()), below(b) {}
+    io_result try_read(std::span<std::byte> to) override { return below.try_read(to); }
+    io_result try_write(std::span<boost::asio::const_buffer const>) override {
+        throw std::bad_alloc();
+    }
+    void shutdown_send() override { below.shutdown_send(); }
+    void close() noexcept override { below.close(); }
+    void abort() noexcept override { below.abort(); }
+    stream& below;
+};
+
+std::string const close_down = "\x88\x02\x03\xe9";
+std::string const close_up = "\x88\x82\x01\x02\x03\x04\x02\xeb";
+
+} // namespace
+
+TEST_CASE("pump: what a layer holds goes out though nothing more comes") {
+    auto text = pattern(500, '0');
+    plain t({.capacity = 10});
+    holding layer(*t.right);
+    t.pump.emplace(*t.left, layer, pump_limits{10s, 2s});
+    SECTION("what was read") {
+        t.start();
+        t.client->try_write(text);
+    }
+    SECTION("what was there before") {
+        t.pump->preload(text, {});
+        t.start();
+    }
+    t.settle();
+    CHECK(t.to_upstream == text);
+    CHECK_FALSE(t.reason);
+}
+
+TEST_CASE("pump: a farewell that a layer holds goes out as well") {
+    trial<tunnel_follower> t({.capacity = 3});
+    holding layer(*t.right);
+    t.pump.emplace(*t.left, layer, pump_limits{10s, 2s});
+    t.start();
+    t.pump->end_with(close_up, close_down);
+    t.settle();
+    CHECK(t.to_upstream == close_up);
+    CHECK(t.to_client == close_down);
+}
+
+TEST_CASE("pump: without memory for one direction both end") {
+    plain t;
+    exhausted none(*t.right);
+    t.pump.emplace(*t.left, none, pump_limits{10s, 2s});
+    t.start();
+    t.send(*t.client, "a");
+    CHECK(t.reason == end_reason::tunnel_upstream_reset);
+    CHECK(t.client_saw == io_state::error);
+    CHECK(t.upstream_saw == io_state::error);
+}
+
+TEST_CASE("pump: one turn moves a MiB or little more") {
+    constexpr std::size_t all = 4u << 20;
+    plain t({.capacity = all});
+    t.client->set_capacity(all);
+    t.reading = false;
+    t.start();
+    REQUIRE(t.client->try_write(std::string(all, 'x')).count == all);
+    std::uint64_t before = 0, most = 0;
+    std::function<void()> others = [&] { // who else has something to do on this worker
+        auto now = t.pump->moved_right();
+        most = std::max(most, now - before);
+        before = now;
+        if (now < all)
+            t.w.post(others);
+    };
+    t.w.post(others);
+    t.settle();
+    CHECK(before == all);
+    CHECK(most <= (1u << 20) + worker::scratch_size);
+}
+
+TEST_CASE("pump: the linger time holds for who waits to write, too") {
+    plain t({.capacity = 10});
+    t.reading = false;
+    t.start();
+    t.upstream->try_write("more than ten bytes");
+    SECTION("once the other side has ended") {
+        t.settle();
+        t.client->shutdown_send();
+    }
+    SECTION("once both are to end") {
+        t.client->try_write("more than ten bytes");
+        t.settle();
+        t.pump->end_with({}, {});
+    }
+    t.settle();
+    t.pass(1900ms);
+    CHECK_FALSE(t.reason);
+    t.pass(300ms);
+    CHECK(t.reason);
+}
+
+TEST_CASE("pump: a side that is closed here is no reset of a peer") {
+    plain t;
+    t.start();
+    bool the_left = GENERATE(true, false);
+    t.w.post([&] { (the_left ? t.left : t.right)->close(); });
+    t.settle();
+    CHECK(t.reason == end_reason::shutting_down);
+    CHECK(t.client_saw == io_state::end);
+    CHECK(t.upstream_saw == io_state::end);
 }

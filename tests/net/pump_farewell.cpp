@@ -1,6 +1,7 @@
 #include "catch.hpp"
 
 #include <relais/net/pump.hpp>
+#include <relais/net/socket.hpp>
 #include <relais/testing/manual_clock.hpp>
 #include <relais/testing/memory_stream.hpp>
 #include <relais/websocket/tunnel.hpp>
@@ -12,7 +13,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
 #include <tuple>
+#include <unistd.h>
 
 using namespace relais;
 using namespace std::chrono_literals;
@@ -195,4 +198,91 @@ TEST_CASE("farewell: plain bytes have no place for one") {
     t.settle();
     CHECK(t.to_client == "abc");
     CHECK(t.to_upstream.empty());
+}
+
+TEST_CASE("farewell: a Close that has begun goes on to its end and gets no second one") {
+    tunnel t;
+    t.start();
+    t.send(*t.upstream, bye_down.substr(0, 1) + "\x05");
+    t.send(*t.upstream, "he");
+    t.pump->end_with(close_up, close_down);
+    t.settle();
+    SECTION("the rest alone") {
+        t.send(*t.upstream, "llo");
+    }
+    SECTION("the rest and more in one piece") {
+        t.send(*t.upstream, "llo" + hello);
+    }
+    CHECK(t.to_client == "\x88\x05hello");
+    CHECK(t.to_upstream == close_up);
+}
+
+TEST_CASE("farewell: the peer's own is waited for to its last byte") {
+    tunnel t;
+    t.start();
+    t.pump->end_with(close_up, close_down);
+    t.settle();
+    for (char c : bye_up) {
+        CHECK(t.upstream_saw == io_state::would_block);
+        t.send(*t.client, std::string(1, c));
+    }
+    CHECK(t.upstream_saw == io_state::end);
+    CHECK(t.to_upstream == close_up);
+}
+
+TEST_CASE("farewell: nobody waits for the Close of a peer that sends no frames") {
+    tunnel t;
+    t.start();
+    t.pump->end_with(close_up, close_down);
+    t.settle();
+    std::string const no_frame =
+        "\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff"; // longer than a length may be
+    t.send(*t.client, no_frame);
+    CHECK(t.upstream_saw == io_state::end);
+    CHECK_FALSE(t.reason);
+    t.send(*t.upstream, no_frame);
+    CHECK(t.reason == end_reason::tunnel_drained);
+}
+
+TEST_CASE("farewell: bytes that are in the kernel's pipe go before those that are read") {
+    struct ends {
+        ends() { REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, of) == 0); }
+        ~ends() { ::close(of[1]); } // the other one is the stream's
+        int of[2];
+    } left, right;
+    testing::manual_clock clock;
+    worker w({.time = &clock});
+    worker::scoped_current on(w);
+    auto near = relais::socket::adopt(left.of[0], true);
+    auto far = relais::socket::adopt(right.of[0], true);
+    pump_pair<tunnel_follower> pump(*near, *far, pump_limits{10s, 2s});
+    auto run = [](pump_pair<tunnel_follower>& p) -> awaitable<> { co_await p.run(); };
+    boost::asio::co_spawn(w.context(), run(pump), boost::asio::detached);
+
+    constexpr std::size_t size = 4u << 20;
+    std::string frame = "\x82\x7f"s + "\0\0\0\0\0\x40\0\0"s;
+    for (std::size_t i = 0; i < size; ++i)
+        frame += static_cast<char>(i % 251);
+    std::string_view unsent = frame;
+    std::string got;
+    auto turn = [&](std::size_t most_to_read) { // \return whether a byte was moved
+        std::string room(most_to_read, '\0');
+        auto sent = ::send(left.of[1], unsent.data(), unsent.size(), MSG_NOSIGNAL);
+        unsent.remove_prefix(sent > 0 ? static_cast<std::size_t>(sent) : 0);
+        while (w.poll() != 0)
+            ;
+        auto came = ::recv(right.of[1], room.data(), room.size(), 0);
+        got.append(room, 0, came > 0 ? static_cast<std::size_t>(came) : 0);
+        return sent > 0 || came > 0;
+    };
+    while (got.size() < size / 4) // in large pieces
+        REQUIRE(turn(64 * 1024));
+    while (turn(0)) // until all on the way is full
+        ;
+    REQUIRE(!unsent.empty());
+    pump.end_with(close_up, close_down);
+    while (turn(64 * 1024))
+        ;
+    CHECK(got.size() == frame.size() + close_up.size());
+    CHECK((got == frame + close_up)); // the whole would be a long report
 }

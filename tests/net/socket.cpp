@@ -264,3 +264,29 @@ TEST_CASE("connect: waits no longer than its limit, and ends when it is cancelle
     }
     ::close(full);
 }
+
+TEST_CASE("connect: an address that is silent leaves time for the one behind it") {
+    trial t;
+    // A listener that takes no more: the kernel drops what comes, and connecting goes on.
+    int full = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socket_address any(net::ip::make_address("127.0.0.1"), 0);
+    REQUIRE((::bind(full, any.data(), any.size()) == 0 && ::listen(full, 0) == 0));
+    sockaddr_storage bound{};
+    socklen_t size = sizeof bound;
+    ::getsockname(full, reinterpret_cast<sockaddr*>(&bound), &size);
+    auto silent = socket_address::from_kernel(reinterpret_cast<sockaddr*>(&bound), size);
+    std::vector<std::unique_ptr<relais::socket>> fill;
+    for (int i = 0; i < 4; ++i) {
+        fill.push_back(relais::socket::start_connect(silent));
+        t.settle();
+    }
+    auto all = listening_socket::open(endpoint::parse("127.0.0.1:0"), 1);
+    CHECK_FALSE(t.connect_to({silent, all[0].address()}));
+    t.clock.advance(t.w, 900ms); // half of the limit is its part
+    CHECK_FALSE(t.result);
+    t.clock.advance(t.w, 300ms);
+    REQUIRE(t.result);
+    REQUIRE(t.result->connected);
+    CHECK(t.result->connected->peer() == all[0].address());
+    ::close(full);
+}
