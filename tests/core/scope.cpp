@@ -183,3 +183,20 @@ TEST_CASE("scope: what is spawned while somebody joins is waited for as well") {
     CHECK(ended == 2);
     CHECK(outcome == "joined");
 }
+
+TEST_CASE("scope: settled only while join has nothing to wait for and nothing to throw") {
+    trial t;
+    scope s;
+    std::string outcome;
+    CHECK(s.settled());
+    s.spawn(throw_after(100ms, "thrown"));
+    CHECK_FALSE(s.settled());
+    t.run();
+    t.clock.advance(t.w, 200ms);
+    CHECK(s.running() == 0);
+    CHECK_FALSE(s.settled());
+    net::co_spawn(t.w.context(), join(s, outcome), net::detached);
+    t.run();
+    CHECK(outcome == "thrown");
+    CHECK(s.settled());
+}

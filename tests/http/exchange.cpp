@@ -6,14 +6,18 @@
 #include <relais/testing/oneshot.hpp>
 #include <relais/testing/session.hpp>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace relais;
@@ -410,4 +414,200 @@ TEST_CASE("exchange: set_path changes what is matched and forwarded") {
         co_return;
     };
     CHECK(oneshot(stage).status == 204);
+}
+
+TEST_CASE("exchange: a connection that the server closes ends what a stage waits for") {
+    quiet q;
+    std::optional<end_reason> reason;
+    auto stage = [&](exchange& x) -> awaitable<> {
+        x.on_complete([&](exchange& over) { reason = over.reason(); });
+        co_await wait_for_ever();
+    };
+    session s(http() | stage);
+    s.send(get);
+    s.worker().post([&] { s.connection().close(); });
+    s.run();
+    CHECK(s.ended());
+    CHECK(reason == end_reason::shutting_down); // not a 500
+    CHECK(quiet::count == 0);
+}
+
+TEST_CASE("exchange: another try does not bring back a client that has left") {
+    int tries = 0;
+    auto last = [&](exchange& x) -> awaitable<> {
+        exchange::answering guard(x);
+        if (++tries == 1)
+            co_await wait_for_ever();
+        x.respond(200, "to nobody");
+    };
+    auto retry = [](exchange& x, exchange::next next) -> awaitable<> {
+        co_await boost::asio::this_coro::throw_if_cancelled(false);
+        try {
+            co_await next(x);
+        } catch (boost::system::system_error const&) {
+            x.response.reset();
+        }
+        co_await next(x);
+    };
+    std::optional<end_reason> reason;
+    auto note = [&](exchange& x, exchange::next next) -> awaitable<> {
+        x.on_complete([&](exchange& over) { reason = over.reason(); });
+        return next(x);
+    };
+    session s(http() | note | retry | last);
+    s.send(get);
+    s.shutdown_send();
+    CHECK(tries == 2);
+    CHECK(reason == end_reason::client_left);
+    CHECK(s.received().empty());
+}
+
+TEST_CASE("exchange: what on_complete throws is reported, and no more") {
+    quiet q;
+    auto stage = [](exchange& x, exchange::next next) -> awaitable<> {
+        x.on_complete([](exchange&) { throw std::runtime_error("too late"); });
+        return next(x);
+    };
+    session s(http() | stage | respond(204));
+    s.send(get);
+    CHECK(quiet::count == 1);
+    s.send(get);
+    CHECK(quiet::count == 2);
+    CHECK_FALSE(s.ended());
+}
+
+TEST_CASE("exchange: nothing is completed once what its worker had is gone") {
+    struct pool { // as stages have them on each worker
+        explicit pool(bool& g) : gone(g) {}
+        ~pool() { gone = true; }
+        bool& gone;
+    };
+    static char const key = 0;
+    bool gone = false, too_late = false;
+    auto stage = [&](exchange& x) -> awaitable<> {
+        worker::current().local<pool>(&key, [&] { return std::make_shared<pool>(gone); });
+        x.on_complete([&](exchange&) { too_late = gone; });
+        co_await wait_for_ever(); // goes with the event loop, last of all
+    };
+    auto const chain = http() | stage;
+    chain.prepare();
+    auto [near, far] = testing::memory_stream::make();
+    {
+        worker w;
+        worker::scoped_current on(w);
+        auto* c = new connection(std::move(near), {}, {}); // the worker's list owns it
+        boost::asio::co_spawn(w.context(), chain(*c), boost::asio::detached);
+        far->try_write(get);
+        w.poll();
+        CHECK_FALSE(gone);
+    }
+    CHECK(gone);
+    CHECK_FALSE(too_late);
+}
+
+TEST_CASE("exchange: is completed also where its session ends with an exception") {
+    quiet q;
+    struct exhausted final : stream { // cannot write for want of memory
+        explicit exhausted(std::unique_ptr<stream> b) : stream(&b->ready()), below(std::move(b)) {}
+        io_result try_read(std::span<std::byte> to) override { return below->try_read(to); }
+        io_result try_write(std::span<boost::asio::const_buffer const>) override {
+            throw std::bad_alloc();
+        }
+        void shutdown_send() override { below->shutdown_send(); }
+        void close() noexcept override { below->close(); }
+        void abort() noexcept override { below->abort(); }
+        std::unique_ptr<stream> below;
+    };
+    auto without_memory = [](connection& c, connection::next next) -> awaitable<> {
+        c.put_over([](std::unique_ptr<stream> below) {
+            return std::make_unique<exhausted>(std::move(below));
+        });
+        return next(c);
+    };
+    std::vector<end_reason> ended;
+    auto note = [&](exchange& x, exchange::next next) -> awaitable<> {
+        x.on_complete([&](exchange& over) { ended.push_back(over.reason()); });
+        return next(x);
+    };
+    session s(relais::stage(without_memory) | http() | note | respond(200, "hello"));
+    s.send(get);
+    CHECK(s.ended());
+    CHECK(ended == std::vector<end_reason>{end_reason::shutting_down});
+    CHECK(quiet::count == 1);
+}
+
+TEST_CASE("exchange: a response that replaces another one tells HEAD its own length") {
+    auto inner = [](exchange& x) -> awaitable<> {
+        x.response.set_status(200);
+        x.response.tell_no_length();
+        co_return;
+    };
+    auto outer = [](exchange& x, exchange::next next) -> awaitable<> {
+        co_await next(x);
+        x.respond(503, "outer");
+    };
+    auto answer = oneshot(stage(outer) | inner, {.method = "HEAD"});
+    CHECK(answer.status == 503);
+    CHECK(answer["Content-Length"] == "5");
+}
+
+TEST_CASE("exchange: a response whose body throws is never a clean end") {
+    quiet q;
+    struct throwing final : body {
+        io_result try_read(std::span<std::byte> to) override {
+            if (std::exchange(second, true))
+                throw std::runtime_error("no more");
+            to[0] = std::byte{'a'};
+            return {1, io_state::ok};
+        }
+        bool second = false;
+    };
+    std::optional<end_reason> reason;
+    auto stage = [&](exchange& x) -> awaitable<> {
+        x.on_complete([&](exchange& over) { reason = over.reason(); });
+        x.respond(200);
+        x.response.body.set(std::make_unique<throwing>());
+        co_return;
+    };
+    session s(http() | stage);
+    s.send(get);
+    CHECK(reason == end_reason::stage_threw);
+    CHECK(quiet::count == 1);
+    CHECK(s.ended());
+    CHECK(s.saw_reset());
+    CHECK_FALSE(s.saw_end());
+    CHECK_FALSE(s.received().ends_with("\r\n0\r\n\r\n"));
+}
+
+TEST_CASE("exchange: a stage that reads a response hears that the client has left") {
+    auto [silent, far] = testing::memory_stream::make();
+    struct waiting final : body {
+        explicit waiting(stream& s) : on(s) {}
+        io_result try_read(std::span<std::byte>) override { return {0, io_state::would_block}; }
+        stream* waits_on() noexcept override { return &on; }
+        stream& on;
+    };
+    std::optional<end_reason> during, reason;
+    auto inner = [&](exchange& x) -> awaitable<> {
+        x.respond(200);
+        x.response.body.set(std::make_unique<waiting>(*silent));
+        co_return;
+    };
+    auto outer = [&](exchange& x, exchange::next next) -> awaitable<> {
+        x.on_complete([&](exchange& over) { reason = over.reason(); });
+        co_await next(x);
+        try {
+            co_await x.response.body.read_all(100);
+        } catch (exchange_error const& error) {
+            during = error.reason();
+            throw;
+        }
+    };
+    session s(http() | outer | inner);
+    s.send(get);
+    CHECK_FALSE(reason);
+    s.shutdown_send();
+    CHECK(during == end_reason::client_left);
+    CHECK(reason == end_reason::client_left);
+    CHECK(s.ended());
 }

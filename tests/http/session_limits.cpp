@@ -239,3 +239,27 @@ TEST_CASE("session: chunks that are malformed") {
     s.advance(1100ms);
     CHECK(s.ended());
 }
+
+TEST_CASE(
+    "session: a close waits until the client has sent what it sends, over unread bytes only") {
+    std::string const last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    auto as_a_socket = [](exchange& x, exchange::next next) -> awaitable<> {
+        x.connection().downstream().ready().readable = true; // it knows no better until it is read
+        return next(x);
+    };
+    testing::session s(http() | as_a_socket | echo);
+    SECTION("none") {
+        s.send(last);
+        CHECK(statuses(s.received()) == "200 ");
+        CHECK(s.saw_end());
+        CHECK(s.ended());
+    }
+    SECTION("in the segment of the request") {
+        s.send(last + get);
+        CHECK(statuses(s.received()) == "200 ");
+        CHECK(s.saw_end());
+        CHECK_FALSE(s.ended()); // closed now, the client's kernel might throw the answer away
+        s.shutdown_send();
+        CHECK(s.ended());
+    }
+}

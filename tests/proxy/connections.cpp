@@ -1,6 +1,8 @@
 #include "catch.hpp"
 #include "proxied.hpp"
 
+#include <relais/upstream/server.hpp>
+
 using namespace relais;
 using namespace relais::testing;
 using namespace std::chrono_literals;
@@ -319,4 +321,33 @@ TEST_CASE("connections: a server that does not read") {
     p.client.advance(400ms);
     CHECK(p.got().starts_with("HTTP/1.1 504 "));
     CHECK(p.last_reason() == end_reason::upstream_write_timeout);
+}
+
+TEST_CASE(
+    "connections: an upgrade of a client that authenticated its connection goes over that one") {
+    auto const upgrade =
+        "GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"s;
+    proxied p;
+    auto own = p.ask("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM TlRMTVNTUAAB\r\n\r\n");
+    REQUIRE(own);
+    p.answer(own, ok("private"));
+    own->take();
+    CHECK_FALSE(p.ask(upgrade));
+    CHECK(own->take().starts_with("GET /chat "));
+}
+
+TEST_CASE("connections: the idle ones keep their server, so that no other one gets its place") {
+    std::weak_ptr<upstream_server const> watch;
+    {
+        worker w;
+        worker::scoped_current on(w);
+        auto server = std::make_shared<upstream_server>(upstream_url::parse("http://127.0.0.1:1"),
+                                                        upstream_options{1s, 1, 1s, {}});
+        watch = server;
+        CHECK(server->pool().size() == 0);
+        server.reset();
+        CHECK_FALSE(watch.expired());
+    }
+    CHECK(watch.expired());
 }

@@ -285,3 +285,17 @@ TEST_CASE("forwarding: Expect") {
         CHECK_FALSE(p.client.saw_end());
     }
 }
+
+TEST_CASE("forwarding: a path that a stage sets is sent, also where paths go as they came") {
+    auto form = GENERATE(path_form::canonical, path_form::as_sent);
+    auto change = [](exchange& x, exchange::next next) -> awaitable<> {
+        x.request.set_path("/inside/%61");
+        return next(x);
+    };
+    scripted_server upstream;
+    session client(http() | change | proxy_to(upstream.url(), {.path = form}));
+    client.send("GET /outside?q=1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    auto up = upstream.accept();
+    REQUIRE(up);
+    CHECK(up->take().starts_with("GET /inside/a?q=1 HTTP/1.1\r\n"));
+}

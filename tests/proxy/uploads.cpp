@@ -8,6 +8,8 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <stdexcept>
+
 using namespace relais;
 using namespace relais::testing;
 using namespace std::chrono_literals;
@@ -358,4 +360,136 @@ TEST_CASE("uploads: a stage's body that is not as long as it says never becomes 
     CHECK(came.find("Content-Length: " + std::to_string(says) + "\r\n") != came.npos);
     CHECK(content_of(came).size() <= says); // what the head promised, or less and then the end
     CHECK((up->saw_end() || up->saw_reset()));
+}
+
+TEST_CASE("uploads: a client that waits for 100 is not slow") {
+    proxied p({}, {.body_timeout = 1s});
+    auto up =
+        p.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n");
+    REQUIRE(up);
+    up->take();
+    p.client.advance(15s); // the upstream takes its time
+    CHECK(p.got().empty());
+    SECTION("until it is told to go on") {
+        p.answer(up, "HTTP/1.1 100 Continue\r\n\r\n");
+        CHECK(p.got() == "HTTP/1.1 100 Continue\r\n\r\n");
+        for (auto piece : {"one", "two"}) { // those seconds count for no rate either
+            p.client.advance(900ms);
+            p.client.send(piece);
+            CHECK(up->take() == piece);
+        }
+        p.answer(up, ok("thanks"));
+        CHECK(content_of(p.got()) == "thanks");
+        CHECK(p.last_reason() == end_reason::completed);
+    }
+    SECTION("and the server that says nothing is") {
+        p.client.advance(46s);
+        CHECK(p.got().starts_with("HTTP/1.1 504 "));
+        CHECK(p.last_reason() == end_reason::first_byte_timeout);
+    }
+}
+
+TEST_CASE("uploads: a body that throws while the response is on its way") {
+    auto rest = GENERATE("!", "!xy"); // to the end of the body
+    static int reports;
+    reports = 0;
+    set_report_function([](std::string_view) { ++reports; });
+    struct picky final : body {
+        explicit picky(std::unique_ptr<body> b) : inner(std::move(b)) {}
+        io_result try_read(std::span<std::byte> to) override {
+            auto got = inner->try_read(to);
+            if (got.count && to[0] == std::byte{'!'})
+                throw std::runtime_error("not this");
+            return got;
+        }
+        stream* waits_on() noexcept override { return inner->waits_on(); }
+        std::unique_ptr<body> inner;
+    };
+    auto checking = [](exchange& x, exchange::next next) -> awaitable<> {
+        x.request.body.wrap(
+            [](std::unique_ptr<body> inner) { return std::make_unique<picky>(std::move(inner)); });
+        return next(x);
+    };
+    scripted_server upstream;
+    auto reasons = std::make_shared<std::vector<end_reason>>();
+    session client(http() | proxied::noting{reasons} | checking | proxy_to(upstream.url()));
+    client.send(post_of(5, "ab"));
+    auto up = upstream.accept();
+    REQUIRE(up);
+    up->send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nan");
+    client.run();
+    client.send(rest);
+    up->send("swer");
+    client.run();
+    client.advance(1100ms);
+    set_report_function(nullptr);
+    CHECK(content_of(client.received()) == "answer");
+    CHECK(*reasons == std::vector<end_reason>{end_reason::stage_threw});
+    CHECK(reports == 1);
+}
+
+TEST_CASE("uploads: one that waits for bytes of its own ends with the response") {
+    struct elsewhere final : body { // as a stage makes it that takes the content from another place
+        explicit elsewhere(stream& s) : from(s) {}
+        io_result try_read(std::span<std::byte> to) override { return from.try_read(to); }
+        stream* waits_on() noexcept override { return &from; }
+        stream& from;
+    };
+    auto [source, silent] = memory_stream::make();
+    auto wrapping = [&](exchange& x, exchange::next next) -> awaitable<> {
+        if (!x.request.body.empty())
+            x.request.body.wrap(
+                [&](std::unique_ptr<body>) { return std::make_unique<elsewhere>(*source); });
+        return next(x);
+    };
+    scripted_server upstream;
+    auto reasons = std::make_shared<std::vector<end_reason>>();
+    session client(http() | proxied::noting{reasons} | wrapping | proxy_to(upstream.url()));
+    client.send(post("x"));
+    auto up = upstream.accept();
+    REQUIRE(up);
+    up->send("HTTP/1.1 401 No\r\nContent-Length: 4\r\n\r\nst");
+    client.run();
+    up->send("op");
+    client.run();
+    CHECK(content_of(client.take_received()) == "stop");
+    CHECK(*reasons == std::vector<end_reason>{end_reason::completed}); // no time went by
+    client.send(get);
+    auto next = upstream.accept();
+    REQUIRE(next);
+    next->send(ok("next"));
+    client.run();
+    CHECK(content_of(client.received()) == "next");
+}
+
+TEST_CASE("uploads: the one of an earlier try ends with that try") {
+    auto again = [](exchange& x, exchange::next next) -> awaitable<> {
+        co_await x.request.body.read_all(10 << 20);
+        co_await next(x);
+        if (x.response.status() != 503)
+            co_return;
+        co_await x.response.body.read_all(100);
+        co_await next(x);
+    };
+    scripted_server upstream;
+    session client(http() | again | proxy_to(upstream.url()));
+    std::string const large(4 << 20, 'x'); // more than an upstream takes that does not read
+    client.send(post(large));
+    auto first = upstream.accept();
+    REQUIRE(first);
+    first->send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbu");
+    client.run();
+    first->send("sy");
+    client.run();
+    auto second = upstream.accept();
+    REQUIRE(second);
+    second->send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndo");
+    client.run();
+    second->send("ne");
+    client.run();
+    CHECK(content_of(client.take_received()) == "done");
+    client.send(get); // at once, not when the time for the first upload is over
+    auto next = upstream.accept();
+    REQUIRE(next);
+    CHECK(next->take().starts_with("GET / "));
 }

@@ -1,6 +1,8 @@
 #include "catch.hpp"
 #include "make_certificate.hpp"
 
+#include <relais/http/http.hpp>
+#include <relais/middleware/respond.hpp>
 #include <relais/testing/memory_stream.hpp>
 #include <relais/tls/stream.hpp>
 #include <relais/tls/tls.hpp>
@@ -243,4 +245,24 @@ TEST_CASE("plain HTTP on a TLS port gets a 400 that says what to do", "[tls]") {
 TEST_CASE("certificates are loaded when a chain is prepared, and not before", "[tls]") {
     auto const chain = tls({.certificate = "/no/such/file.pem", .key = "/no/such/key.pem"}) | greet;
     CHECK_THROWS_AS(chain.prepare(), startup_error);
+}
+
+TEST_CASE("the last response on a connection is followed by the end that TLS knows", "[tls]") {
+    fixture f;
+    auto const chain = tls(options()) | http() | respond(200, "whole");
+    chain.prepare();
+    auto [ours, theirs] = memory_stream::make();
+    f.c = std::make_unique<connection>(std::move(ours), socket_address(), socket_address());
+    boost::asio::co_spawn(f.w.context(), chain(*f.c), [&](std::exception_ptr) {
+        f.c.reset(); // as a listener does: it is not closed, it is destroyed
+    });
+    f.w.poll();
+    tls_client_context const context({.ca_pem = certificate().pem()});
+    tls_stream client(std::move(theirs), context, "a.example");
+    REQUIRE(shake(f, client));
+    client.try_write("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n");
+    f.w.poll();
+    CHECK_FALSE(f.c);
+    CHECK(read(client).ends_with("\r\n\r\nwhole"));
+    CHECK(read(client) == "(end)"); // an attacker cannot have cut it off
 }
