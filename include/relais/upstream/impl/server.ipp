@@ -14,7 +14,8 @@ namespace detail {
 
 /// The host and the port of a URL. What is wrong goes through `wrong`: a sentence about the whole URL.
 template <class Wrong>
-endpoint parse_authority(std::string_view text, std::string_view usual_port, Wrong const& wrong) {
+endpoint endpoint_of_authority(std::string_view text, std::string_view usual_port,
+                               Wrong const& wrong) {
     auto bracket = text.starts_with('[') ? text.find(']') : 0;
     if (bracket == text.npos)
         throw wrong("the bracket is not closed");
@@ -73,7 +74,7 @@ RELAIS_DECL upstream_url upstream_url::parse(std::string_view text) {
         if (rest.find('@') != rest.npos)
             throw wrong("names and passwords in front of the host are not supported");
         made.authority = rest;
-        made.where = detail::parse_authority(rest, made.secure ? "443" : "80", wrong);
+        made.where = detail::endpoint_of_authority(rest, made.secure ? "443" : "80", wrong);
     }
     if (!path.empty()) {
         if (path.find_first_of("?#") != path.npos)
