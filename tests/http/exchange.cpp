@@ -500,6 +500,7 @@ TEST_CASE("exchange: nothing is completed once what its worker had is gone") {
         far->try_write(get);
         w.poll();
         CHECK_FALSE(gone);
+        far.reset(); // the worker hears no more of it
     }
     CHECK(gone);
     CHECK_FALSE(too_late);
