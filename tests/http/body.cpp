@@ -106,17 +106,19 @@ awaitable<> tell(exchange& x) {
 
 /// Lets a stage stand still until the test lets it go on.
 struct standstill {
-    std::unique_ptr<boost::asio::steady_timer> timer;
+    boost::asio::steady_timer* timer = nullptr; ///< in the stage's frame, and gone with it
 
     awaitable<> here() {
         auto at = co_await boost::asio::this_coro::executor;
-        timer = std::make_unique<boost::asio::steady_timer>(
-            at, boost::asio::steady_timer::time_point::max());
+        boost::asio::steady_timer never(at, boost::asio::steady_timer::time_point::max());
+        timer = &never;
         boost::system::error_code ended;
-        co_await timer->async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
+        co_await never.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
+        timer = nullptr;
     }
     void over(session& s) {
         worker::scoped_current on(s.worker());
+        REQUIRE(timer);
         timer->cancel();
         s.run();
     }

@@ -247,13 +247,13 @@ TEST_CASE("time: the least rate of a body") {
 }
 
 TEST_CASE("time: of the rate only the time counts that was spent waiting for the client") {
-    std::unique_ptr<boost::asio::steady_timer> pause;
+    boost::asio::steady_timer* pause = nullptr;
     auto stage = [&](exchange& x) -> awaitable<> {
         auto at = co_await boost::asio::this_coro::executor;
-        pause = std::make_unique<boost::asio::steady_timer>(
-            at, boost::asio::steady_timer::time_point::max());
+        boost::asio::steady_timer never(at, boost::asio::steady_timer::time_point::max());
+        pause = &never;
         boost::system::error_code ended;
-        co_await pause->async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
+        co_await never.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
         co_await x.request.body.read_all(1000);
         x.respond(200);
     };
@@ -262,6 +262,7 @@ TEST_CASE("time: of the rate only the time counts that was spent waiting for the
     s.advance(1h);
     {
         worker::scoped_current on(s.worker());
+        REQUIRE(pause);
         pause->cancel();
         s.run();
     }
@@ -360,13 +361,13 @@ TEST_CASE("time: a second for the rest that comes in it") {
 }
 
 TEST_CASE("time: a stage may take as long as it likes") {
-    std::unique_ptr<boost::asio::steady_timer> pause;
+    boost::asio::steady_timer* pause = nullptr;
     auto stage = [&](exchange& x) -> awaitable<> {
         auto at = co_await boost::asio::this_coro::executor;
-        pause = std::make_unique<boost::asio::steady_timer>(
-            at, boost::asio::steady_timer::time_point::max());
+        boost::asio::steady_timer never(at, boost::asio::steady_timer::time_point::max());
+        pause = &never;
         boost::system::error_code ended;
-        co_await pause->async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
+        co_await never.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ended));
         x.respond(204);
     };
     session s(http() | stage);
@@ -375,6 +376,7 @@ TEST_CASE("time: a stage may take as long as it likes") {
     CHECK_FALSE(stirred(s));
     {
         worker::scoped_current on(s.worker());
+        REQUIRE(pause);
         pause->cancel();
         s.run();
     }
