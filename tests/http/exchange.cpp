@@ -380,6 +380,26 @@ TEST_CASE("exchange: a client that leaves ends what a stage waits for, at once")
         CHECK(during == end_reason::client_left);
 }
 
+TEST_CASE("exchange: an interim response is nothing else") {
+    auto stage = [](exchange& x) -> awaitable<> {
+        fields none;
+        for (unsigned status : {0u, 99u, 101u, 200u, 1000u})
+            CHECK_THROWS_AS(x.send_interim(status, none), std::invalid_argument);
+        fields odd;
+        odd.add("Content-Length", "3");
+        odd.add("X-A", "1");
+        odd.add("Connection", "close");
+        odd.add("Transfer-Encoding", "chunked");
+        co_await x.send_interim(102, odd);
+        x.respond(204);
+    };
+    session s(http() | stage);
+    s.send(get);
+    CHECK(s.received().starts_with(
+        "HTTP/1.1 102 Processing\r\nX-A: 1\r\n\r\nHTTP/1.1 204 No Content\r\n"));
+    CHECK_FALSE(s.ended());
+}
+
 TEST_CASE("exchange: interim responses of a stage") {
     auto stage = [](exchange& x) -> awaitable<> {
         fields hints;

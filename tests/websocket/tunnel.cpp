@@ -481,3 +481,32 @@ TEST_CASE("tunnel: what was held lives as long as the tunnel, and on_complete co
     CHECK(watch.expired());
     CHECK(sent == 5);
 }
+
+TEST_CASE("tunnel: a stage that makes another answer of the 101") {
+    bool const status = GENERATE(true, false);
+    auto stage = [&](exchange& x, exchange::next next) -> awaitable<> {
+        co_await next(x);
+        if (status)
+            x.response.set_status(404);
+        x.response.body.set("edited");
+    };
+    scripted_server upstream;
+    session client(http() | stage | proxy_to(upstream.url()));
+    client.send(asks + "\r\n");
+    auto server = upstream.accept();
+    REQUIRE(server);
+    server->take();
+    server->send(switches + "\r\n" + "12345");
+    client.run();
+    auto got = client.take_received();
+    if (status) { // an answer as any, and nobody is left on the other side
+        CHECK(got.starts_with("HTTP/1.1 404 Not Found\r\n"));
+        CHECK(has_line(got, "Content-Length: 6"));
+        CHECK(content_of(got) == "edited");
+        server->take();
+        CHECK(server->saw_end());
+    } else { // a 101 has no content
+        CHECK(got.starts_with("HTTP/1.1 101 "));
+        CHECK(content_of(got) == "12345");
+    }
+}

@@ -85,7 +85,7 @@ public:
 
     /// Answers the request here; the response that was there, if any, is dropped.
     ///
-    /// \param status 200 to 599; \param body the content, copied; \param content_type not sent with an empty body.
+    /// \param status 200 to 999; \param body the content, copied; \param content_type not sent with an empty body.
     void respond(unsigned status, std::string_view body = {},
                  std::string_view content_type = "text/plain; charset=utf-8");
 
@@ -131,7 +131,9 @@ public:
     /// Bytes of the response body (or the tunnel's, towards the client) that were sent so far.
     std::uint64_t body_bytes_sent() const noexcept { return body_bytes_sent_; }
 
-    /// Sends an interim response (100, 102, 103) at once. Nothing happens for clients that have none (HTTP/1.0).
+    /// Sends an interim response (100, 102, 103) at once. Nothing happens for clients that have none (HTTP/1.0). Fields
+    /// of framing and of the connection are left out.
+    /// \throws std::invalid_argument for any other status.
     awaitable<> send_interim(unsigned status, fields const& with);
 
     /// The part of the path that a route's prefix matched, for terminals that replace it; `npos` when the route has

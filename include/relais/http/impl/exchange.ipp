@@ -72,6 +72,10 @@ RELAIS_DECL void exchange::set_client_address(std::string_view address) {
 }
 
 RELAIS_DECL awaitable<> exchange::send_interim(unsigned status, relais::fields const& with) {
+    if (status < 100 || status > 199 || status == 101)
+        throw std::invalid_argument("send_interim: " + std::to_string(status) +
+                                    " is no interim status: use 100, 102 or 103, and respond() "
+                                    "for a final answer");
     return carrier_->send_interim(*this, status, with);
 }
 

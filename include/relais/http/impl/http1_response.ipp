@@ -32,6 +32,12 @@ RELAIS_DECL std::string_view reason_phrase(unsigned status) noexcept {
     return http::obsolete_reason(known);
 }
 
+/// The fields of a connection and of framing: the session alone says them.
+inline constexpr known_fields said_by_session(known_field::connection, known_field::keep_alive,
+                                              known_field::proxy_connection,
+                                              known_field::transfer_encoding,
+                                              known_field::content_length, known_field::upgrade);
+
 RELAIS_DECL bool http1_session::response_has_content() const noexcept {
     auto status = x_->response.status();
     return x_->request.method() != verb::head && status >= 200 && status != 204 && status != 304;
@@ -44,14 +50,11 @@ RELAIS_DECL void http1_session::write_head(text_buffer& out) {
     out.put(q.version() == 10 ? "HTTP/1.0 " : "HTTP/1.1 ").put_number(status).put(" ");
     out.put(reason_phrase(status)).put("\r\n");
 
-    constexpr known_fields ours(known_field::connection, known_field::keep_alive,
-                                known_field::proxy_connection, known_field::transfer_encoding,
-                                known_field::content_length, known_field::upgrade);
     if (r.fields_.contains(known_field::connection) &&
         r.fields_.has_token(known_field::connection, "close"))
         close_ = true;
     close_ = close_ || r.close_;
-    put_fields(out, r.fields_, ours);
+    put_fields(out, r.fields_, said_by_session);
     if (!r.fields_.contains(known_field::date))
         out.put_field("Date", http_date_now());
 
@@ -99,7 +102,7 @@ RELAIS_DECL http1_session::send_step http1_session::start_response() {
         close_ = true;
     auto& out = worker::current().text();
     write_head(out);
-    if (!response_has_content() && !r.takeover_)
+    if (!response_has_content())
         r.body.recycle();
     takeover_ = std::move(r.takeover_);
 
@@ -331,14 +334,13 @@ RELAIS_DECL awaitable<> http1_session::send_interim(exchange& x, unsigned status
                                                     fields const& with) {
     if (x.request.version() < 11 || (status == 103 && !options_.early_hints))
         co_return;
-    std::string text = "HTTP/1.1 " + std::to_string(status) + ' ';
-    text.append(reason_phrase(status)).append("\r\n");
-    for (auto& f : with)
-        text.append(f.name).append(": ").append(f.value).append("\r\n");
-    text += "\r\n";
+    text_buffer head;
+    head.put("HTTP/1.1 ").put_number(status).put(" ").put(reason_phrase(status)).put("\r\n");
+    put_fields(head, with, said_by_session);
+    head.put("\r\n");
     if (status == 100)
         x.request.body.continue_sent();
-    co_await send_rest(text);
+    co_await send_rest(head.view());
 }
 
 } // namespace relais::detail

@@ -242,6 +242,8 @@ RELAIS_DECL void http1_session::leave_stages(std::exception_ptr thrown) {
     if (gone_)
         return;
     auto& r = x_->response;
+    if (r.status() != 101)
+        r.take_over(nullptr); // a stage made another answer of it
     if (r.status() == 0) {
         report("a stage returned without an answer: call x.respond() or await next(x)");
         x_->refuse(end_reason::stage_misused);
