@@ -508,6 +508,9 @@ TEST_CASE("interim responses and 101", "[framing]") {
     CHECK_FALSE(asked.facts.keep_alive);
     CHECK(asked.facts.body == body_framing{});
     CHECK(response(bytes, verb::get).facts.rejected.why == end_reason::bad_response);
+    auto old = bytes;
+    old[7] = '0';
+    CHECK(response(old, verb::get, true).facts.rejected.why == end_reason::bad_response);
 }
 
 TEST_CASE("fields that end at a hop are taken off", "[framing]") {

@@ -126,3 +126,21 @@ TEST_CASE("who waits at a memory stream is woken from the event loop", "[testing
         CHECK(got == "(end)");
     }
 }
+
+TEST_CASE("a memory stream that goes with its worker leaves its other end alone", "[testing]") {
+    std::unique_ptr<memory_stream> kept;
+    {
+        worker w;
+        worker::scoped_current on(w);
+        auto [one, other] = memory_stream::make();
+        kept = std::move(other);
+        auto holds = [](std::unique_ptr<memory_stream> s) -> awaitable<> {
+            free_slot elsewhere;
+            co_await wait_at(elsewhere, std::chrono::milliseconds(0));
+            s->close();
+        };
+        boost::asio::co_spawn(w.context(), holds(std::move(one)), boost::asio::detached);
+        w.poll();
+    }
+    CHECK(read(*kept) == "(end)");
+}

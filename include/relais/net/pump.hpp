@@ -26,6 +26,7 @@ struct pump_limits {
 class no_follower {
 public:
     static constexpr bool can_end = false; ///< whether a last message may be put between the bytes
+    static constexpr std::size_t head_size = 1; ///< bytes that tell how much payload follows them
     bool close_seen() const noexcept { return false; }
     void consume(std::span<std::byte const>) noexcept {}
     void skip(std::uint64_t) noexcept {}
@@ -66,7 +67,10 @@ public:
     std::uint64_t moved_left() const noexcept { return left_bound_.moved; }
 
 private:
-    enum class step : std::uint8_t { read, write, again, end, broken };
+    enum class step : std::uint8_t { read, write, again, copy, end, broken };
+
+    static constexpr std::size_t splice_least = 32 * 1024; // what a pipe is worth its calls for
+    static constexpr std::size_t splice_enough = 256 * 1024;
 
     struct direction {
         direction(stream& f, stream& t, end_reason broken_from, end_reason broken_to) noexcept
@@ -80,7 +84,9 @@ private:
         [[no_unique_address]] Follower follower;
         end_reason from_broke;
         end_reason to_broke;
-        bool bulk = false;    ///< reads come in large pieces
+        bool bulk = false; ///< reads come in large pieces
+        bool in_pipe =
+            false; ///< the payload that comes is the rest of one that went through the pipe
         bool careful = false; ///< the last write was short
         bool ending = false;  ///< the farewell is to be sent at the next boundary, or was sent
         bool said = false;    ///< it was sent: what comes is dropped
@@ -90,7 +96,8 @@ private:
     awaitable<> pump(direction& d);
     step advance(direction& d);
     step write_held(direction& d);
-    step move_spliced(direction& d, bool& handled);
+    step move_spliced(direction& d);
+    step fill_pipe(direction& d, int from);
     step say_farewell(direction& d);
     std::size_t allowed(direction& d, std::span<std::byte const> bytes) const;
     void finish(direction& d);

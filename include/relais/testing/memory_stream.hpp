@@ -28,7 +28,7 @@ class memory_stream final : public stream {
 public:
     using ends = std::pair<std::unique_ptr<memory_stream>, std::unique_ptr<memory_stream>>;
 
-    /// Two connected ends.
+    /// Two connected ends. An end at which a coroutine waits has to go before its worker does.
     static ends make(memory_options first = {}, memory_options second = {});
 
     ~memory_stream() override;

@@ -25,6 +25,9 @@ namespace relais {
 /// Thread safety: none. Source: RFC 6455, sections 5.2, 5.4 and 5.5.
 class frame_follower {
 public:
+    /// What the longest head has.
+    static constexpr std::size_t head_size = 14;
+
     /// Bytes that were passed on, in order, in pieces of any size.
     void consume(std::span<std::byte const> bytes) noexcept;
 

@@ -433,6 +433,11 @@ RELAIS_DECL response_facts examine_response(status_line const& line, fields cons
         facts.rejected = {end_reason::bad_response, "a 101 that was not asked for", true};
         return facts;
     }
+    if (line.status == 101 && line.version == 10) {
+        facts.rejected = {end_reason::bad_response, "a 101 of HTTP/1.0, which has no Upgrade",
+                          true};
+        return facts;
+    }
     facts.switches = line.status == 101;
     facts.interim = line.status < 200 && !facts.switches;
     bool const bodiless =

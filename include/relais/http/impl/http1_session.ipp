@@ -44,7 +44,8 @@ RELAIS_DECL http1_session::~http1_session() {
     connection_.set_drainable(nullptr);
     if (!x_)
         return;
-    // The worker ends, or memory does: what was to happen after the last byte happens now.
+    // Something threw, memory above all: what was to happen after the last byte happens now. At the worker's own end it
+    // does not: what such a function may use is gone.
     x_->set_reason(end_reason::shutting_down);
     if (!worker::current().is_ending())
         x_->finish();

@@ -8,11 +8,13 @@
 #include <boost/asio/this_coro.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <new>
 #include <utility>
 #if defined(__linux__)
 #include <fcntl.h>
+#include <sys/socket.h>
 #endif
 
 namespace relais {
@@ -99,13 +101,11 @@ typename pump_pair<Follower>::step pump_pair<Follower>::advance(direction& d) {
             }
         }
         if (d.pipe.held || (d.bulk && !d.ending)) { // what is in the pipe goes before anything else
-            bool handled = false;
-            auto s = move_spliced(d, handled);
-            if (handled) {
-                if (s != step::again)
-                    return s;
+            auto s = move_spliced(d);
+            if (s == step::again)
                 continue;
-            }
+            if (s != step::copy)
+                return s;
         }
         auto room = worker::current().scratch();
         if (d.careful)
@@ -134,7 +134,8 @@ typename pump_pair<Follower>::step pump_pair<Follower>::advance(direction& d) {
         auto size = allowed(d, bytes);
         d.follower.consume(bytes.first(size));
         d.moved += size;
-        d.bulk = got.count >= 32 * 1024;
+        d.bulk = got.count >= splice_least;
+        d.in_pipe = false;
         auto wrote = d.to.try_write(bytes.first(size));
         if (wrote.state == io_state::error || wrote.state == io_state::end) {
             fail(d.to_broke);
@@ -215,49 +216,18 @@ typename pump_pair<Follower>::step pump_pair<Follower>::say_farewell(direction& 
     }
 }
 
-/// Moves bytes inside the kernel while they come in large pieces. `handled` stays false where that cannot be.
+/// Moves bytes inside the kernel while they come in large pieces; `step::copy` where that cannot be.
 template <class Follower>
-typename pump_pair<Follower>::step pump_pair<Follower>::move_spliced(direction& d, bool& handled) {
+typename pump_pair<Follower>::step pump_pair<Follower>::move_spliced(direction& d) {
 #if defined(__linux__)
     auto* from = d.from.plain();
     auto* to = d.to.plain();
-    if (!from || !to || (!d.pipe.held && d.follower.payload_left() < 32 * 1024) || !d.pipe.take())
-        return step::again;
-    handled = true;
-    auto& in = d.from.ready();
+    if (!from || !to)
+        return step::copy;
+    if (!d.ending)
+        if (auto s = fill_pipe(d, from->descriptor()); !d.pipe.held)
+            return s;
     auto& out = d.to.ready();
-    if (d.pipe.held == 0) {
-        if (!in.readable || in.closed) {
-            d.pipe.give_back();
-            if (in.closed) {
-                fail(d.from_broke);
-                return step::broken;
-            }
-            return step::read;
-        }
-        auto most =
-            static_cast<std::size_t>(std::min<std::uint64_t>(d.follower.payload_left(), 1 << 20));
-        auto count = ::splice(from->descriptor(), nullptr, d.pipe.write_end(), nullptr, most,
-                              SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
-        if (count == 0)
-            return step::end;
-        if (count < 0) {
-            if (errno == EINTR)
-                return step::again;
-            if (errno != EAGAIN) {
-                fail(d.from_broke);
-                return step::broken;
-            }
-            in.readable = false;
-            d.pipe.give_back();
-            return step::read;
-        }
-        d.pipe.held = static_cast<std::size_t>(count);
-        d.follower.skip(static_cast<std::uint64_t>(count));
-        d.moved += static_cast<std::uint64_t>(count);
-        d.bulk = count >= 16 * 1024;
-        last_ = worker::current().deadlines().now();
-    }
     if (!out.writable)
         return step::write;
     auto count = ::splice(d.pipe.read_end(), nullptr, to->descriptor(), nullptr, d.pipe.held,
@@ -274,15 +244,79 @@ typename pump_pair<Follower>::step pump_pair<Follower>::move_spliced(direction& 
     }
     last_ = worker::current().deadlines().now();
     d.pipe.held -= static_cast<std::size_t>(count);
-    if (d.pipe.held)
-        d.bulk = true; // what is in the pipe goes on this way
     return step::again;
 #else
     (void)d;
-    (void)handled;
-    return step::again;
+    return step::copy;
 #endif
 }
+
+#if defined(__linux__)
+/// Takes payload, and the heads of large frames with it, until there is enough or something else comes next. What that is
+/// matters to the caller only while the pipe is empty.
+template <class Follower>
+typename pump_pair<Follower>::step pump_pair<Follower>::fill_pipe(direction& d, int from) {
+    auto& in = d.from.ready();
+    auto nothing_there = [&] {
+        in.readable = false;
+        if (!d.pipe.held)
+            d.pipe.give_back();
+        return step::read;
+    };
+    while (d.pipe.held < splice_enough) {
+        if (in.closed) {
+            if (!d.pipe.held)
+                fail(d.from_broke);
+            return step::broken;
+        }
+        if (!in.readable)
+            return nothing_there();
+        // A head is looked at where the kernel keeps it, so that it goes the same way as its payload.
+        std::array<std::byte, Follower::head_size> head;
+        std::size_t looked = 0;
+        std::uint64_t most = d.follower.payload_left();
+        if (most == 0) {
+            auto seen = ::recv(from, head.data(), head.size(), MSG_PEEK | MSG_DONTWAIT);
+            if (seen < 0 && errno == EAGAIN)
+                return nothing_there();
+            if (seen <= 0)
+                return step::copy;
+            looked = static_cast<std::size_t>(seen);
+            auto ahead = d.follower;
+            ahead.consume(std::span(head).first(looked));
+            most = looked + ahead.payload_left();
+        }
+        if ((most < splice_least && (looked || !d.in_pipe)) || !d.pipe.take())
+            return step::copy;
+        auto count = ::splice(from, nullptr, d.pipe.write_end(), nullptr,
+                              static_cast<std::size_t>(std::min<std::uint64_t>(most, 1 << 20)),
+                              SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        if (count == 0)
+            return step::end;
+        if (count < 0) {
+            if (errno == EAGAIN && !d.pipe.held) // otherwise the pipe may be full
+                return nothing_there();
+            if (errno != EAGAIN && errno != EINTR) {
+                fail(d.from_broke);
+                return step::broken;
+            }
+            return step::again;
+        }
+        auto size = static_cast<std::size_t>(count);
+        looked = std::min(looked, size);
+        d.follower.consume(std::span(head).first(looked));
+        d.follower.skip(size - looked);
+        d.pipe.held += size;
+        d.moved += size;
+        d.in_pipe = true;
+        last_ = worker::current().deadlines().now();
+        if (size < most) // all that was there
+            break;
+    }
+    d.bulk = d.pipe.held >= splice_least / 2;
+    return step::again;
+}
+#endif
 
 template <class Follower>
 void pump_pair<Follower>::end_with(std::string farewell_to_right, std::string farewell_to_left) {

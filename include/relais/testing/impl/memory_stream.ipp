@@ -81,6 +81,8 @@ RELAIS_DECL void memory_stream::tell(std::size_t side, bool readable, bool writa
     g->writable = g->writable || writable;
     if (!hung_up && !g->reader.occupied() && !g->writer.occupied())
         return;
+    if (worker::current().is_ending()) // nobody waits any more
+        return;
     worker::current().post([wires = wires_, side, readable, writable, hung_up] {
         gate* const still = wires->gates[side];
         if (!still)
