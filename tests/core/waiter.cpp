@@ -210,3 +210,52 @@ TEST_CASE("waiter: a wait at joined places can be ended at either of them") {
     p.settle();
     CHECK(got == wait_result::cancelled);
 }
+
+TEST_CASE("waiter: descriptors that always have something leave the event loop its turn") {
+    auto kind = both();
+    worker w({.waiter = kind});
+    worker::scoped_current on(w);
+    struct busy { // reads a byte and sends itself the next one
+        int ends[2];
+        gate* g = nullptr;
+        int* told = nullptr;
+        void go() {
+            char one;
+            while (::read(ends[0], &one, 1) == 1)
+                ;
+            REQUIRE(::write(ends[1], "x", 1) == 1);
+            if (g->again)
+                g->again->want_read();
+            wait_at(g->reader, 0s, [this](wait_result r) {
+                if (r != wait_result::ready)
+                    return;
+                ++*told;
+                go();
+            });
+        }
+    };
+    int told = 0;
+    busy both_ends[2];
+    for (auto& b : both_ends) {
+        REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b.ends) == 0);
+        int error = 0;
+        b.g = w.watch(b.ends[0], error);
+        b.told = &told;
+        b.go();
+    }
+    bool had_a_turn = false;
+    for (int i = 0; i < 10; ++i) // each goes through the descriptors at most once
+        w.context().poll_one();
+    int const before = told;
+    w.post([&] { had_a_turn = true; });
+    for (int i = 0; i < 10 && !had_a_turn; ++i)
+        w.context().poll_one();
+    CHECK(had_a_turn);
+    CHECK(before > 0);
+    CHECK(told - before < 2000);
+    for (auto& b : both_ends) {
+        w.unwatch(b.ends[0], b.g);
+        ::close(b.ends[0]);
+        ::close(b.ends[1]);
+    }
+}
