@@ -22,11 +22,14 @@
 #include <relais/core/waiter.hpp>
 #include <relais/core/worker.hpp>
 
+#include <relais/net/address_set.hpp>
 #include <relais/net/async_stream.hpp>
 #include <relais/net/connect.hpp>
 #include <relais/net/connection.hpp>
 #include <relais/net/endpoint.hpp>
 #include <relais/net/listener.hpp>
+#include <relais/net/max_connections.hpp>
+#include <relais/net/proxy_protocol.hpp>
 #include <relais/net/pump.hpp>
 #include <relais/net/relay.hpp>
 #include <relais/net/socket.hpp>
@@ -64,10 +67,12 @@
 #include <relais/proxy/proxy_to.hpp>
 
 #include <relais/middleware/access_log.hpp>
+#include <relais/middleware/allow.hpp>
 #include <relais/middleware/authenticated.hpp>
 #include <relais/middleware/basic_auth.hpp>
 #include <relais/middleware/bearer_auth.hpp>
 #include <relais/middleware/cors.hpp>
+#include <relais/middleware/real_ip.hpp>
 #include <relais/middleware/redirect.hpp>
 #include <relais/middleware/respond.hpp>
 #include <relais/middleware/websocket_origin.hpp>

@@ -19,10 +19,13 @@
 #include <relais/core/impl/waiter.ipp>
 #include <relais/core/impl/worker.ipp>
 
+#include <relais/net/impl/address_set.ipp>
 #include <relais/net/impl/connect.ipp>
 #include <relais/net/impl/connection.ipp>
 #include <relais/net/impl/endpoint.ipp>
 #include <relais/net/impl/listener.ipp>
+#include <relais/net/impl/max_connections.ipp>
+#include <relais/net/impl/proxy_protocol.ipp>
 #include <relais/net/impl/relay.ipp>
 #include <relais/net/impl/socket.ipp>
 #include <relais/net/impl/splice.ipp>
@@ -62,9 +65,11 @@
 #include <relais/proxy/impl/proxy_to.ipp>
 
 #include <relais/middleware/impl/access_log.ipp>
+#include <relais/middleware/impl/allow.ipp>
 #include <relais/middleware/impl/basic_auth.ipp>
 #include <relais/middleware/impl/bearer_auth.ipp>
 #include <relais/middleware/impl/cors.ipp>
+#include <relais/middleware/impl/real_ip.ipp>
 #include <relais/middleware/impl/redirect.ipp>
 #include <relais/middleware/impl/respond.ipp>
 #include <relais/middleware/impl/websocket_origin.ipp>

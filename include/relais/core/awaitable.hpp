@@ -11,4 +11,13 @@ namespace relais {
 template <class T = void>
 using awaitable = boost::asio::awaitable<T>;
 
+namespace detail {
+
+/// For a plain function in the place of a coroutine that has nothing to await.
+inline awaitable<> done() {
+    co_return;
+}
+
+} // namespace detail
+
 } // namespace relais

@@ -40,6 +40,8 @@ enum class end_reason : std::uint8_t {
     tls_handshake_failed,
     tls_handshake_timeout,
     plain_on_tls,
+    bad_proxy_header, ///< of the PROXY protocol: none, a malformed one, or too late
+    too_many_connections,
     not_found, ///< no route
     upgrade_required,
     bad_websocket,
@@ -90,9 +92,10 @@ enum class end_side : std::uint8_t { none, downstream, upstream, local };
 
 /// What the exchange was about to do.
 enum class end_phase : std::uint8_t {
-    done, ///< it had finished
-    idle, ///< waiting for the first byte of a request
-    tls,  ///< the handshake with a client
+    done,   ///< it had finished
+    idle,   ///< waiting for the first byte of a request
+    accept, ///< what comes before TLS: addresses, the PROXY protocol, limits
+    tls,    ///< the handshake with a client
     request_head,
     request_body,
     stages, ///< in the stages, routes among them

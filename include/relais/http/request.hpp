@@ -189,6 +189,9 @@ public:
     /// `http` or `https`, as the client reached us.
     std::string_view scheme() const noexcept { return secure_ ? "https" : "http"; }
 
+    /// Says how the client reached the proxy in front of this one, where that ends TLS.
+    void set_secure(bool https) noexcept { secure_ = https; }
+
     /// The value of a cookie; empty when there is none of that name.
     std::string_view cookie(std::string_view name) const noexcept;
 

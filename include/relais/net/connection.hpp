@@ -63,6 +63,9 @@ public:
     std::string_view client_address() const noexcept { return client_address_; }
     socket_address peer() const { return peer_.address(); }
 
+    /// Puts the addresses that a proxy in front tells into the place of the connection's own.
+    void set_addresses(socket_address const& peer, socket_address const& local);
+
     /// Where it was accepted.
     socket_address local() const { return local_.address(); }
     std::uint16_t local_port() const noexcept { return local_.port; }

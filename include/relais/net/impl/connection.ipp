@@ -5,17 +5,31 @@
 
 namespace relais {
 
+namespace detail {
+
+RELAIS_DECL std::string client_name(socket_address const& peer) {
+    return peer.is_unix() || peer.family() == AF_UNSPEC ? std::string("unix:")
+                                                        : peer.ip().to_string();
+}
+
+} // namespace detail
+
 RELAIS_DECL connection::connection(std::unique_ptr<stream> transport, socket_address const& peer,
                                    socket_address const& local)
     : downstream_(std::move(transport)), peer_(peer), local_(local),
-      client_address_(peer.is_unix() || peer.family() == AF_UNSPEC ? std::string("unix:")
-                                                                   : peer.ip().to_string()),
-      accepted_(worker::current().now()) {
+      client_address_(detail::client_name(peer)), accepted_(worker::current().now()) {
     connection_list::current().add(*this);
 }
 
 RELAIS_DECL connection::~connection() {
     list_->remove(*this); // not the current one: the worker may be on its way out
+}
+
+RELAIS_DECL void connection::set_addresses(socket_address const& peer,
+                                           socket_address const& local) {
+    peer_ = compact_address(peer);
+    local_ = compact_address(local);
+    client_address_ = detail::client_name(peer);
 }
 
 RELAIS_DECL void connection::drain() {
