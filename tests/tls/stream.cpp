@@ -1,6 +1,8 @@
 #include "catch.hpp"
 #include "make_certificate.hpp"
 
+#include <relais/core/worker.hpp>
+#include <relais/testing/manual_clock.hpp>
 #include <relais/testing/memory_stream.hpp>
 #include <relais/tls/stream.hpp>
 
@@ -785,4 +787,84 @@ TEST_CASE("TLS goes over TLS", "[tls]") {
     std::string const text = pattern(300000);
     CHECK((transfer(*inner.server, *inner.client, text) == text));
     CHECK((transfer(*inner.client, *inner.server, text) == text));
+}
+
+TEST_CASE("errors that others left in OpenSSL's queue are not the stream's", "[tls]") {
+    tls_context const server(server_options(), true);
+    tls_client_context const client(client_options());
+    auto const leave_one = [] { ERR_raise(ERR_LIB_EVP, ERR_R_PASSED_NULL_PARAMETER); };
+    leave_one();
+    auto b = make(server, client);
+    leave_one();
+    REQUIRE(shake(b));
+    leave_one();
+    CHECK(read(*b.client) == "(would block)");
+    leave_one();
+    CHECK(transfer(*b.server, *b.client, "x") == "x");
+    leave_one();
+    CHECK(transfer(*b.client, *b.server, "y") == "y");
+    SECTION("an end is an end") {
+        b.client->shutdown_send();
+        leave_one();
+        CHECK(read(*b.server) == "(end)");
+        CHECK(b.server->failure() == tls_failure::none);
+    }
+    SECTION("a failure is named for what it is") {
+        b.client_wire->try_write(std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x'));
+        leave_one();
+        CHECK(read(*b.server) == "(error)");
+        CHECK(b.server->failure() == tls_failure::protocol);
+        CHECK(b.server->failure_text().find("decryption failed") != std::string::npos);
+    }
+    SECTION("so is an end without a word") {
+        b.client_wire->close();
+        leave_one();
+        CHECK(read(*b.server) == "(error)");
+        CHECK(b.server->failure() == tls_failure::truncated);
+    }
+    ERR_clear_error();
+}
+
+TEST_CASE("a busy stream keeps its buffers until it pauses", "[tls]") {
+    relais::testing::manual_clock clock;
+    worker w({.time = &clock});
+    worker::scoped_current on(w);
+    tls_context const server(server_options(), true);
+    tls_client_context const client(client_options());
+    auto b = make(server, client);
+    REQUIRE(shake(b));
+    auto const gives_back = [&] {
+        return (SSL_get_mode(b.server->native()) & SSL_MODE_RELEASE_BUFFERS) != 0;
+    };
+    auto const reads = [&](int count) {
+        for (int i = 0; i < count; ++i)
+            REQUIRE(transfer(*b.client, *b.server, "some bytes") == "some bytes");
+    };
+    for (int again = 0; again < 2; ++again) {
+        reads(7);
+        CHECK(gives_back());
+        clock.advance(w, std::chrono::milliseconds(500));
+        reads(1);
+        CHECK_FALSE(gives_back());
+        for (int i = 0; i < 10; ++i) { // reads keep it busy
+            clock.advance(w, std::chrono::milliseconds(80));
+            reads(1);
+            CHECK_FALSE(gives_back());
+        }
+        clock.advance(w, std::chrono::milliseconds(300));
+        CHECK(gives_back());
+    }
+    // A record of which a part is there, its head alone too, goes on when the rest comes.
+    for (std::size_t const part : {1, 5, 6, 500}) {
+        CAPTURE(part);
+        reads(8);
+        std::string const text(1000, 'p');
+        b.client_wire->set_capacity(part);
+        b.client->try_write(text);
+        CHECK(read(*b.server) == "(would block)");
+        clock.advance(w, std::chrono::milliseconds(300));
+        b.client_wire->set_capacity(100000);
+        b.client->try_flush();
+        CHECK((read(*b.server) == text));
+    }
 }

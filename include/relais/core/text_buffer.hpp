@@ -19,7 +19,7 @@ public:
     text_buffer(text_buffer const&) = delete;
     text_buffer& operator=(text_buffer const&) = delete;
 
-    text_buffer& put(std::string_view piece) {
+    [[gnu::always_inline]] text_buffer& put(std::string_view piece) {
         if (piece.empty())
             return *this;
         if (static_cast<std::size_t>(end_ - at_) < piece.size())

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <relais/config.hpp>
+#include <relais/core/deadline.hpp>
 #include <relais/net/stream.hpp>
 #include <relais/tls/context.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -39,8 +41,8 @@ struct free_ssl {
 
 /// TLS over any stream, as a server or as a client, with the readiness of the stream below.
 ///
-/// Several records are read and written at a time. A waiting connection holds no buffer: only what the stream below
-/// would not take stays, and while that is there nothing more is taken. What reading produces by itself (tickets,
+/// Several records are read and written at a time. A waiting connection holds no buffer, but for a moment where it was
+/// busy: only what the stream below would not take stays, and while that is there nothing more is taken. What reading produces by itself (tickets,
 /// answers to key updates, alerts) is sent too; while the peer does not take it, no more is read than up to a bound.
 ///
 /// An end that the peer did not announce in TLS is an error, `tls_failure::truncated`, not an end. The handshake is
@@ -112,19 +114,32 @@ public:
 private:
     struct bio;
 
+    // OpenSSL gives its buffers back after each record, and takes them again for the next one. A connection that is busy
+    // keeps them until it pauses.
+    struct busy_time final : deadline {
+        explicit busy_time(tls_stream& of) noexcept : deadline(&busy_time::over), stream(of) {}
+        static void over(deadline& node);
+        tls_stream& stream;
+        std::uint8_t reads = 0; ///< since the last pause
+    };
+    static constexpr std::chrono::milliseconds busy_pause{100};
+    static constexpr std::uint8_t busy_after = 8; ///< reads
+
     tls_stream(std::unique_ptr<stream> below, ssl_ctx_st* context);
-    io_state fail(int returned);
+    io_state fail();
     io_state fail(tls_failure why) noexcept;
     bool send_gathered(detail::tls_scratch& scratch);
     io_state flush_held();
     bool clear_to_read(io_state& state);
     std::size_t take_input(char* data, std::size_t size);
+    void note_read();
     bool put(std::span<std::byte const> plain);
 
     std::unique_ptr<stream> below_;
     std::unique_ptr<ssl_st, detail::free_ssl> ssl_;
     detail::tls_scratch* scratch_ = nullptr; // within a call
-    std::vector<std::byte> held_;            // ciphertext that the stream below would not take
+    busy_time busy_{*this};
+    std::vector<std::byte> held_; // ciphertext that the stream below would not take
     std::size_t held_begin_ = 0;
     std::vector<std::byte> input_; // ciphertext that was read and not used up
     std::size_t input_begin_ = 0;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <relais/core/worker.hpp>
 #include <relais/tls/impl/pem.hpp>
 #include <relais/tls/stream.hpp>
 
@@ -210,18 +211,21 @@ RELAIS_DECL io_state tls_stream::fail(tls_failure why) noexcept {
     return io_state::error;
 }
 
-// Sorts out why OpenSSL did not do what it was asked for.
-RELAIS_DECL io_state tls_stream::fail(int returned) {
-    int const kind = SSL_get_error(ssl_.get(), returned);
-    if (kind == SSL_ERROR_WANT_READ)
+// Sorts out why OpenSSL did not do what it was asked for. Others may have left errors in the thread's queue, and emptying it
+// before each call costs more than all else that is done here. So it is not asked about what is usual: that a read below
+// would block is told by the retry flag, which a read that brings something takes down, and a close_notify by its own flag.
+RELAIS_DECL io_state tls_stream::fail() {
+    if (BIO_should_retry(SSL_get_rbio(ssl_.get())))
         return io_state::would_block;
-    if (kind == SSL_ERROR_ZERO_RETURN) {
+    error_ = 0;
+    while (unsigned long const one = ERR_get_error())
+        if (error_ == 0 && ERR_GET_LIB(one) == ERR_LIB_SSL)
+            error_ = one;
+    if (error_ == 0 && (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) != 0) {
         ended_ = true;
         gate_->holds_input = false;
         return io_state::end;
     }
-    error_ = ERR_peek_error();
-    ERR_clear_error();
     auto const reason = ERR_GET_REASON(error_);
     if (below_broken_)
         return fail(tls_failure::transport);
@@ -297,9 +301,7 @@ RELAIS_DECL io_state tls_stream::try_handshake() {
 
     detail::tls_scratch_lease const lease(scratch_);
     auto& scratch = *lease;
-    ERR_clear_error();
-    int const done = SSL_do_handshake(ssl_.get());
-    state = done == 1 ? io_state::ok : fail(done);
+    state = SSL_do_handshake(ssl_.get()) == 1 ? io_state::ok : fail();
     if (state == io_state::end)
         state = fail(tls_failure::protocol); // close_notify in place of a handshake
     std::size_t const produced = scratch.gathered;
@@ -360,6 +362,25 @@ RELAIS_DECL std::size_t tls_stream::take_input(char* data, std::size_t size) {
     return n;
 }
 
+RELAIS_DECL void tls_stream::busy_time::over(deadline& node) {
+    auto& self = static_cast<busy_time&>(node);
+    self.reads = 0;
+    SSL* const ssl = self.stream.ssl_.get();
+    SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
+    // Not within a record: some versions of OpenSSL free what they still need there. Then it is done at the record's end.
+    if (SSL_has_pending(ssl) == 0 && std::string_view(SSL_rstate_string(ssl)) == "RH")
+        SSL_free_buffers(ssl);
+}
+
+RELAIS_DECL void tls_stream::note_read() {
+    if (busy_.reads < busy_after) {
+        if (!worker::on_a_worker() || ++busy_.reads != busy_after)
+            return;
+        SSL_clear_mode(ssl_.get(), SSL_MODE_RELEASE_BUFFERS);
+    }
+    worker::current().deadlines().arm(busy_, deadline_wheel::ticks_of(busy_pause));
+}
+
 RELAIS_DECL io_result tls_stream::try_read(std::span<std::byte> to) {
     if (!open_) {
         io_state const state = try_handshake();
@@ -387,14 +408,11 @@ RELAIS_DECL io_result tls_stream::try_read(std::span<std::byte> to) {
     auto& scratch = *lease;
     SSL* const ssl = ssl_.get();
     std::size_t got = 0;
-    if (ERR_peek_error() != 0)
-        ERR_clear_error();
     for (;;) {
         std::size_t count = 0;
         scratch.room = to.size() - got;
-        int const done = SSL_read_ex(ssl, to.data() + got, to.size() - got, &count);
-        if (done != 1) {
-            state = fail(done);
+        if (SSL_read_ex(ssl, to.data() + got, to.size() - got, &count) != 1) {
+            state = fail();
             break;
         }
         got += count;
@@ -418,8 +436,10 @@ RELAIS_DECL io_result tls_stream::try_read(std::span<std::byte> to) {
             return {0, io_state::error};
         owed_ += held() - before;
     }
-    if (got != 0)
+    if (got != 0) {
+        note_read();
         return {got, io_state::ok};
+    }
     if (state == io_state::would_block && held_by_choice_ && flush_held() == io_state::error)
         return {0, io_state::error};
     if (state == io_state::would_block)
@@ -431,10 +451,9 @@ RELAIS_DECL bool tls_stream::put(std::span<std::byte const> plain) {
     if (plain.empty())
         return true;
     std::size_t count = 0;
-    int const done = SSL_write_ex(ssl_.get(), plain.data(), plain.size(), &count);
-    if (done == 1)
+    if (SSL_write_ex(ssl_.get(), plain.data(), plain.size(), &count) == 1)
         return true;
-    fail(done);
+    fail();
     fail(tls_failure::protocol); // it never has to wait, so anything else is the end as well
     return false;
 }
@@ -463,8 +482,6 @@ RELAIS_DECL io_result tls_stream::try_write(std::span<boost::asio::const_buffer 
     }
     if (!gate_->writable)
         return {0, io_state::would_block};
-    if (ERR_peek_error() != 0)
-        ERR_clear_error();
 
     // Small pieces, a head and the beginning of its body, make one record together.
     std::size_t room = write_now_;
