@@ -327,9 +327,20 @@ TEST_CASE("a sender that ends or breaks off within a large frame", "[pump]") {
             CHECK(t.reason == end_reason::tunnel_upstream_reset);
         }
         SECTION("a close on this side ends it although the pipe holds bytes") {
-            t.left->close();
+            (GENERATE(true, false) ? *t.left : *t.right).close();
             REQUIRE(t.until([&] { return t.reason.has_value(); }));
             CHECK(t.reason == end_reason::shutting_down);
+        }
+        SECTION("a reset of the sender ends a receiver that does not read") {
+            t.client->reset();
+            t.upstream->to_send = frame(5, false, 'x');
+            REQUIRE(t.until([&] { return t.reason.has_value(); }));
+            CHECK(t.reason == end_reason::tunnel_client_reset);
+        }
+        SECTION("a receiver that reads no more has the idle limit") {
+            t.clock.advance(t.w, 12s);
+            REQUIRE(t.until([&] { return t.reason.has_value(); }));
+            CHECK(t.reason == end_reason::tunnel_idle);
         }
     }
     CHECK(descriptors() == before);

@@ -4,6 +4,7 @@
 #include <relais/core/awaitable.hpp>
 #include <relais/core/stage.hpp>
 #include <relais/net/connection.hpp>
+#include <relais/net/proxy_protocol.hpp>
 
 #include <chrono>
 #include <memory>
@@ -20,6 +21,8 @@ struct relay_options {
     std::chrono::milliseconds tunnel_timeout = std::chrono::minutes(10);
     /// Without a byte, once one side has ended.
     std::chrono::milliseconds linger = std::chrono::seconds(10);
+    /// Begin each connection with a header of the PROXY protocol that tells the client's address.
+    proxy_version proxy_protocol = proxy_version::none;
 };
 
 /// Connects each connection to an upstream and moves bytes both ways, with half-close: a TCP proxy.

@@ -4,6 +4,7 @@
 #include <relais/core/awaitable.hpp>
 #include <relais/core/stage.hpp>
 #include <relais/http/exchange.hpp>
+#include <relais/net/proxy_protocol.hpp>
 #include <relais/route/match.hpp>
 #include <relais/tls/context.hpp>
 
@@ -54,6 +55,9 @@ struct proxy_options {
     /// The pseudonym of this deployment in Via; empty: no Via. A request that carries it already is a loop: 508.
     std::string via{};
     path_form path = path_form::canonical;
+    /// Begin each connection with a header of the PROXY protocol that tells the client's address, before TLS. A connection
+    /// serves one client alone then, and is kept no longer than that client's own.
+    proxy_version proxy_protocol = proxy_version::none;
     /// TLS to an `https` upstream: chain and name are verified by default.
     tls_client_options tls{};
 };

@@ -53,7 +53,8 @@ public:
     void prepare();
 
     /// Makes a fresh connection, TLS included. Cancellation: every type, `client_left`.
-    awaitable<server_connection> connect() const;
+    /// \param opening bytes that are sent before anything else, TLS too.
+    awaitable<server_connection> connect(std::string opening = {}) const;
 
     /// The idle connections of the current worker.
     connection_pool& pool() const;

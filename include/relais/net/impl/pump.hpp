@@ -228,6 +228,10 @@ typename pump_pair<Follower>::step pump_pair<Follower>::move_spliced(direction& 
         if (auto s = fill_pipe(d, from->descriptor()); !d.pipe.held)
             return s;
     auto& out = d.to.ready();
+    if (out.closed) { // it never becomes writable again
+        fail(d.to_broke);
+        return step::broken;
+    }
     if (!out.writable)
         return step::write;
     auto count = ::splice(d.pipe.read_end(), nullptr, to->descriptor(), nullptr, d.pipe.held,

@@ -60,6 +60,8 @@ RELAIS_DECL awaitable<> relay_stage::operator()(connection& c) const {
     c.downstream().set_keepalive();
     pump_pair<no_follower> pump(c.downstream(), *result.connected,
                                 {options.tunnel_timeout, options.linger});
+    if (options.proxy_protocol != proxy_version::none)
+        pump.preload(make_proxy_header(options.proxy_protocol, c.peer(), c.local()), {});
     auto why = co_await pump.run();
     c.set_reason(why);
 }

@@ -25,12 +25,14 @@ struct proxy_stage::shared {
 
 namespace detail {
 
-/// Connections to upstreams that belong to one client, because they were authenticated as such (NTLM, Negotiate).
+/// Connections to upstreams that belong to one client, because they were authenticated as such (NTLM, Negotiate) or began
+/// with its address.
 class pinned_connections {
 public:
     struct pin final : connection_keeper {
         void give(std::unique_ptr<stream> idle) override { connection = std::move(idle); }
         upstream_server const* server = nullptr;
+        std::string client; ///< whose address it began with
         std::unique_ptr<stream> connection;
     };
 
@@ -83,7 +85,15 @@ public:
 
     std::unique_ptr<stream> idle_connection();
 
+    /// What a fresh connection begins with.
+    std::string opening() const;
+
 private:
+    /// The client whose address connections begin with; empty where they begin with none.
+    std::string_view announced() const noexcept {
+        return s_.options.proxy_protocol == proxy_version::none ? std::string_view()
+                                                                : x_.client_address();
+    }
     /// Where the connection goes: to the pool, or to this client alone once it is authenticated.
     connection_keeper& keeper();
     void put_target(text_buffer& out);
@@ -233,7 +243,7 @@ RELAIS_DECL std::unique_ptr<stream> proxy_stage::forwarding::idle_connection() {
     if (auto* pinned = x_.connection().state.find<detail::pinned_connections>())
         if (auto* mine = pinned->find(*s_.server)) {
             auto kept = std::move(mine->connection);
-            return kept && kept->quiet() ? std::move(kept) : nullptr;
+            return kept && kept->quiet() && mine->client == announced() ? std::move(kept) : nullptr;
         }
     // A tunnel needs a connection of its own, and so does a client from the first message of its handshake on.
     if (x_.request.is_websocket() ||
@@ -242,15 +252,31 @@ RELAIS_DECL std::unique_ptr<stream> proxy_stage::forwarding::idle_connection() {
     return s_.server->pool().take();
 }
 
+RELAIS_DECL std::string proxy_stage::forwarding::opening() const {
+    auto const version = s_.options.proxy_protocol;
+    if (version == proxy_version::none)
+        return {};
+    auto const& c = x_.connection();
+    auto client = c.peer();
+    if (x_.client_address() != c.client_address()) { // a stage knows better, but no port
+        boost::system::error_code error;
+        auto const ip = boost::asio::ip::make_address(std::string(x_.client_address()), error);
+        client = error ? socket_address() : socket_address(ip, 0);
+    }
+    return make_proxy_header(version, client, c.local());
+}
+
 RELAIS_DECL connection_keeper& proxy_stage::forwarding::keeper() {
     auto& state = x_.connection().state;
     auto* pinned = state.find<detail::pinned_connections>();
-    if (pinned)
-        if (auto* mine = pinned->find(*s_.server))
-            return *mine;
-    if (detail::authenticates_connection(x_.request.fields(), known_field::authorization) ||
-        detail::authenticates_connection(x_.response.fields(), known_field::www_authenticate))
-        return (pinned ? *pinned : state.emplace<detail::pinned_connections>()).make(*s_.server);
+    if (!announced().empty() || (pinned && pinned->find(*s_.server)) ||
+        detail::authenticates_connection(x_.request.fields(), known_field::authorization) ||
+        detail::authenticates_connection(x_.response.fields(), known_field::www_authenticate)) {
+        auto& mine =
+            (pinned ? *pinned : state.emplace<detail::pinned_connections>()).make(*s_.server);
+        mine.client = announced();
+        return mine;
+    }
     return s_.server->pool();
 }
 
@@ -319,7 +345,8 @@ RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
         if (idle) {
             call.use(std::move(idle), true);
         } else {
-            auto fresh = co_await shared_->server->connect();
+            auto opening = f.opening();
+            auto fresh = co_await shared_->server->connect(std::move(opening));
             if (!fresh.connected) {
                 x.refuse(fresh.why);
                 co_return;

@@ -126,12 +126,22 @@ RELAIS_DECL connection_pool& upstream_server::pool() const {
         .pool;
 }
 
-RELAIS_DECL awaitable<server_connection> upstream_server::connect() const {
+RELAIS_DECL awaitable<server_connection> upstream_server::connect(std::string opening) const {
     server_connection made;
     auto result = co_await relais::connect(addresses_, options_.connect_timeout);
     if (!result.connected) {
         made.why = result.why;
         co_return made;
+    }
+    if (!opening.empty()) {
+        auto const sent = co_await write_all(
+            *result.connected, std::as_bytes(std::span<char const>(opening)), options_.connect_timeout);
+        if (sent != write_result::done) {
+            made.why = sent == write_result::cancelled   ? end_reason::client_left
+                       : sent == write_result::timed_out ? end_reason::upstream_write_timeout
+                                                         : end_reason::upstream_reset;
+            co_return made;
+        }
     }
     if (!tls_) {
         made.connected = std::move(result.connected);
