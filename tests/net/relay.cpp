@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <future>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -131,6 +132,25 @@ TEST_CASE("relay: bytes go both ways, and each end is passed on by itself") {
     CHECK(first.receive(10) == "afterwards");
     second.shutdown();
     CHECK(first.end() == 0);
+}
+
+TEST_CASE("relay: the upstream is told who connects") {
+    origin o;
+    proxy p(o.name(), {.proxy_protocol = proxy_version::v2});
+    auto client = peer::to(p.at);
+    auto upstream = o.accept();
+    client.send("ping");
+    auto const bytes = upstream.receive(28);
+    proxy_header header;
+    auto const read = parse_proxy_header(std::as_bytes(std::span(bytes)), 4096, header);
+    CHECK(read.size == 28);
+    REQUIRE(header.source);
+    CHECK(header.source->ip().is_loopback());
+    CHECK(header.source->port() != 0);
+    CHECK(*header.destination == p.at);
+    CHECK(upstream.receive(4) == "ping");
+    upstream.send("pong!");
+    CHECK(client.receive(5) == "pong!");
 }
 
 TEST_CASE("relay: large transfers both ways at once arrive whole") {

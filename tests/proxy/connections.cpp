@@ -222,6 +222,43 @@ TEST_CASE("connections: a client that authenticates its connection has one of it
     CHECK_FALSE(up->saw_end());
 }
 
+TEST_CASE("connections: one that begins with a client's address serves nobody else") {
+    scripted_server upstream;
+    // Who asks is what a field says.
+    auto const says = [](exchange& x, exchange::next next) -> awaitable<> {
+        x.set_client_address(x.request["From"]);
+        return next(x);
+    };
+    session client(http() | says | proxy_to(upstream.url(), {.proxy_protocol = proxy_version::v1}));
+    auto const asks = [&](std::string const& from) {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nFrom: " + from + "\r\n\r\n");
+        return upstream.accept();
+    };
+    auto const is_answered = [&](auto const& by) {
+        by->send(ok("x"));
+        client.run();
+        return client.take_received().starts_with("HTTP/1.1 200 ");
+    };
+    auto one = asks("192.0.2.1");
+    REQUIRE(one);
+    auto const head = one->take();
+    CAPTURE(head);
+    CHECK(head.starts_with("PROXY TCP4 192.0.2.1 "));
+    CHECK(head.find("\r\nGET / HTTP/1.1\r\n") != head.npos);
+    CHECK(is_answered(one));
+    CHECK_FALSE(asks("192.0.2.1")); // the same client again
+    CHECK(one->take().starts_with("GET / HTTP/1.1\r\n"));
+    CHECK(is_answered(one));
+    auto two = asks("192.0.2.2");
+    REQUIRE(two);
+    CHECK(two->take().starts_with("PROXY TCP4 192.0.2.2 "));
+    CHECK(is_answered(two));
+    auto six = asks("2001:db8::1"); // of another family than the address that it reached
+    REQUIRE(six);
+    CHECK(six->take().starts_with("PROXY UNKNOWN\r\nGET "));
+    CHECK(is_answered(six));
+}
+
 TEST_CASE("connections: nobody listens") {
     auto over = GENERATE(transport::local, transport::tcp);
     scripted_server upstream(over);
