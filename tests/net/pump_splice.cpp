@@ -40,7 +40,7 @@ std::size_t descriptors(std::string_view kind = {}) {
     return count;
 }
 
-// Bytes in the pipes of this process. Those that it was started with outlive an exec: they are none of the pump's.
+// Bytes in the pipes of this process, without those that it was started with: they outlive an exec.
 std::size_t piped() {
     std::size_t both_ends = 0;
     for (auto const& one : std::filesystem::directory_iterator("/proc/self/fd")) {
@@ -274,7 +274,7 @@ TEST_CASE("a farewell waits for the end of a frame that is in a pipe", "[pump]")
         {{8 << 20, true}, {8 << 20, false}, {60000, true}, {60000, false}}));
     std::string const large = frame(size, masked, 'L');
     std::string const bye = "\x88\x82\x01\x02\x03\x04\x02\xeb";
-    // How much of the frame is there when the farewell is said: most of it, a part of its head or all, or a little more.
+    // How much of it is there at the farewell: most, a part of the head or all of it, or a bit more.
     auto const there =
         std::min(large.size() - 1,
                  GENERATE(std::size_t(6 << 20), std::size_t(2), std::size_t(4), std::size_t(9),
@@ -365,7 +365,8 @@ TEST_CASE("a sender that ends or breaks off within a large frame", "[pump]") {
         }
         SECTION("a reset ends both sides") {
             t.upstream->reads = true;
-            t.settle();
+            if (GENERATE(true, false)) // nothing is left in the pipe
+                t.settle();
             t.client->reset();
             t.upstream->to_send = frame(5, false, 'x');
             REQUIRE(t.until([&] { return t.reason.has_value(); }));
@@ -376,10 +377,33 @@ TEST_CASE("a sender that ends or breaks off within a large frame", "[pump]") {
             REQUIRE(t.until([&] { return t.reason.has_value(); }));
             CHECK(t.reason == end_reason::tunnel_upstream_reset);
         }
-        SECTION("a close of the sender on this side, once the receiver reads") {
+        SECTION("a close of the receiver on this side ends it although the pipe holds bytes") {
+            t.right->close();
+            REQUIRE(t.until([&] { return t.reason.has_value(); }));
+            CHECK(t.reason == end_reason::shutting_down);
+        }
+        SECTION("a close of the sender on this side ends it, the pipe being empty") {
+            t.upstream->reads = true;
+            t.settle();
+            t.left->close();
+            REQUIRE(t.until([&] { return t.reason.has_value(); }));
+            CHECK(t.reason == end_reason::shutting_down);
+        }
+        SECTION("a close of the sender on this side ends it once what the pipe holds is read") {
             t.left->close();
             t.upstream->reads = true;
             REQUIRE(t.until([&] { return t.reason.has_value(); }));
+        }
+        SECTION("a reset of the sender ends a receiver that does not read") {
+            t.client->reset();
+            t.upstream->to_send = frame(5, false, 'x');
+            REQUIRE(t.until([&] { return t.reason.has_value(); }));
+            CHECK(t.reason == end_reason::tunnel_client_reset);
+        }
+        SECTION("a receiver that reads no more has the idle limit") {
+            t.clock.advance(t.w, 12s);
+            REQUIRE(t.until([&] { return t.reason.has_value(); }));
+            CHECK(t.reason == end_reason::tunnel_idle);
         }
     }
     timespec const at_once{};
