@@ -1,3 +1,4 @@
+#include "as_client.hpp"
 #include "catch.hpp"
 #include "served.hpp"
 
@@ -9,18 +10,9 @@
 #include <string_view>
 
 using namespace relais;
+using relais::testing::as_client;
 
 namespace {
-
-auto as_client(std::string_view address) {
-    auto const peer = address == "unix:"
-                          ? socket_address()
-                          : socket_address(boost::asio::ip::make_address(address), 1234);
-    return stage([peer](connection& c, connection::next next) -> awaitable<> {
-        c.set_addresses(peer, c.local());
-        return next(c);
-    });
-}
 
 std::string const request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 

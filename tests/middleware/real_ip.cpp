@@ -1,3 +1,4 @@
+#include "as_client.hpp"
 #include "catch.hpp"
 #include "served.hpp"
 
@@ -9,15 +10,9 @@
 #include <string>
 
 using namespace relais;
+using relais::testing::as_client;
 
 namespace {
-
-auto as_client(std::string address) {
-    return stage([address](connection& c, connection::next next) -> awaitable<> {
-        c.set_addresses(socket_address(boost::asio::ip::make_address(address), 1234), c.local());
-        return next(c);
-    });
-}
 
 // What stages behind it see.
 awaitable<> tell(exchange& x) {

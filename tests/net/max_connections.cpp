@@ -1,3 +1,4 @@
+#include "as_client.hpp"
 #include "catch.hpp"
 
 #include <relais/net/max_connections.hpp>
@@ -9,19 +10,10 @@
 #include <vector>
 
 using namespace relais;
+using relais::testing::as_client;
 using namespace std::chrono_literals;
 
 namespace {
-
-auto as_client(std::string_view address) {
-    auto const peer = address == "unix:"
-                          ? socket_address()
-                          : socket_address(boost::asio::ip::make_address(address), 1234);
-    return stage([peer](connection& c, connection::next next) -> awaitable<> {
-        c.set_addresses(peer, c.local());
-        return next(c);
-    });
-}
 
 // Says hello, and stays until the client has ended.
 awaitable<> stay(connection& c) {

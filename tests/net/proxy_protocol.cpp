@@ -1,3 +1,4 @@
+#include "as_client.hpp"
 #include "catch.hpp"
 
 #include <relais/net/proxy_protocol.hpp>
@@ -9,6 +10,7 @@
 #include <vector>
 
 using namespace relais;
+using relais::testing::as_client;
 using namespace std::chrono_literals;
 using namespace std::string_literals;
 
@@ -46,14 +48,6 @@ std::string outcome(std::string const& text) {
         return "(more)";
     return std::to_string(r.size) + " " +
            (h.source ? h.source->to_string() + " " + h.destination->to_string() : "(own)");
-}
-
-auto as_client(std::string address) {
-    return stage([address](connection& c, connection::next next) -> awaitable<> {
-        c.set_addresses(socket_address(boost::asio::ip::make_address(address), 1234),
-                        socket_address(boost::asio::ip::make_address("10.9.9.9"), 443));
-        return next(c);
-    });
 }
 
 // Says who came, and what the first bytes behind the header are.
@@ -174,7 +168,7 @@ TEST_CASE("headers that are made are those that are read", "[proxy_protocol]") {
 TEST_CASE("who is trusted says who connects", "[proxy_protocol]") {
     auto const chain = as_client("10.0.0.5") | proxy_protocol({.trusted = {"10.0.0.0/8"}}) | tell;
     for (std::string const& header : {"PROXY TCP4 192.0.2.9 192.0.2.7 4097 443\r\n"s,
-                                     v2('\x21', '\x11', "\xc0\x00\x02\x09"s + four.substr(4))}) {
+                                      v2('\x21', '\x11', "\xc0\x00\x02\x09"s + four.substr(4))}) {
         testing::session whole(chain);
         whole.send(header + "hello");
         CHECK(whole.received() == "192.0.2.9 443 hello");

@@ -134,8 +134,9 @@ RELAIS_DECL awaitable<server_connection> upstream_server::connect(std::string op
         co_return made;
     }
     if (!opening.empty()) {
-        auto const sent = co_await write_all(
-            *result.connected, std::as_bytes(std::span<char const>(opening)), options_.connect_timeout);
+        auto const sent =
+            co_await write_all(*result.connected, std::as_bytes(std::span<char const>(opening)),
+                               options_.connect_timeout);
         if (sent != write_result::done) {
             made.why = sent == write_result::cancelled   ? end_reason::client_left
                        : sent == write_result::timed_out ? end_reason::upstream_write_timeout
