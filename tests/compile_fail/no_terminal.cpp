@@ -1,4 +1,4 @@
-// expect: nothing answers behind cors(): end the chain with proxy_to(...), files(...), respond(...) or routes(...)
+// expect: nothing answers behind cors(): end the chain with proxy_to(...), respond(...) or routes(...)
 #include "stages.hpp"
 
 namespace {

@@ -1,4 +1,4 @@
-// expect: nothing serves the connection behind tls(): go on with http() and end with proxy_to(...), files(...), respond(...) or routes(...), or end with relay(...)
+// expect: nothing serves the connection behind tls(): go on with http() and end with proxy_to(...), respond(...) or routes(...), or end with relay(...)
 #include "stages.hpp"
 
 namespace {

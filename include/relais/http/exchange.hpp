@@ -101,7 +101,7 @@ public:
     T& hold(T object);
 
     /// Calls `f(exchange&)` once, after the last byte, with the reason known; the last one registered comes first.
-    /// It cannot await, and what it throws is dropped.
+    /// It cannot await, and what it throws is reported.
     template <class F>
     void on_complete(F f);
 

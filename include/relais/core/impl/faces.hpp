@@ -323,11 +323,11 @@ struct stage_sentence {
     static_assert(M != ::relais::detail::mistake::out_of_order,                                    \
         name " has to be outside of a stage that stands before it: put " name " first");           \
     static_assert(M != ::relais::detail::mistake::no_terminal,                                     \
-        "nothing answers behind " name ": end the chain with proxy_to(...), files(...), "          \
+        "nothing answers behind " name ": end the chain with proxy_to(...), "          \
         "respond(...) or routes(...)");                                                            \
     static_assert(M != ::relais::detail::mistake::no_terminal_for_connections,                     \
         "nothing serves the connection behind " name ": go on with http() and end with "           \
-        "proxy_to(...), files(...), respond(...) or routes(...), or end with relay(...)")
+        "proxy_to(...), respond(...) or routes(...), or end with relay(...)")
 // clang-format on
 
 template <class Stage, mistake M>

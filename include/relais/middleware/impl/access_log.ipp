@@ -233,7 +233,8 @@ RELAIS_DECL void access_log_stage::lines::add(exchange& x) {
     put_or_dash(q[known_field::user_agent]);
     text.put("\" ");
     auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
-        worker::current().batch_time() - x.started());
+        worker::current().now() -
+        x.started()); // a stage may have waited for what is no event of a socket
     auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(took.count(), 0));
     char thousandths[4] = {'.', static_cast<char>('0' + ms / 100 % 10),
                            static_cast<char>('0' + ms / 10 % 10), static_cast<char>('0' + ms % 10)};
