@@ -2,10 +2,10 @@
 
 #include <relais/config.hpp>
 
-#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <string_view>
 
@@ -30,7 +30,7 @@ public:
     }
 
     /// One line of a head.
-    text_buffer& put_field(std::string_view name, std::string_view value) {
+    [[gnu::always_inline]] text_buffer& put_field(std::string_view name, std::string_view value) {
         auto size = name.size() + value.size() + 4;
         if (static_cast<std::size_t>(end_ - at_) < size)
             grow(size);
@@ -46,10 +46,12 @@ public:
     }
 
     text_buffer& put_number(std::uint64_t number) {
-        if (end_ - at_ < 20)
-            grow(20);
-        at_ = std::to_chars(at_, end_, number).ptr;
-        return *this;
+        char digits[20];
+        auto* first = std::end(digits);
+        do
+            *--first = static_cast<char>('0' + number % 10);
+        while (number /= 10);
+        return put({first, static_cast<std::size_t>(std::end(digits) - first)});
     }
 
     void clear() noexcept { at_ = begin_.get(); }
