@@ -73,7 +73,8 @@ public:
     /// The time by the worker's clock; differences of it are durations.
     std::chrono::steady_clock::time_point now() const { return time_->steady(); }
 
-    /// The time when the running batch of events began: exact enough for durations in a log, and free.
+    /// The time when the running batch of events began, which is free. Where Asio resumed a coroutine (its timers, its
+    /// resolvers) it is that of the last batch, a few dozen milliseconds ago at most: for time-outs, not for a log.
     std::chrono::steady_clock::time_point batch_time() const noexcept { return batch_time_; }
 
     /// The date by the worker's clock.
