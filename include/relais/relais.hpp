@@ -27,6 +27,7 @@
 #include <relais/net/connect.hpp>
 #include <relais/net/connection.hpp>
 #include <relais/net/endpoint.hpp>
+#include <relais/net/inherited_sockets.hpp>
 #include <relais/net/listener.hpp>
 #include <relais/net/max_connections.hpp>
 #include <relais/net/proxy_protocol.hpp>
@@ -77,6 +78,9 @@
 #include <relais/middleware/respond.hpp>
 #include <relais/middleware/websocket_origin.hpp>
 
+#include <relais/server/drain_pace.hpp>
+#include <relais/server/readiness.hpp>
 #include <relais/server/server.hpp>
+#include <relais/server/service_manager.hpp>
 
 // clang-format on

@@ -23,6 +23,7 @@
 #include <relais/net/impl/connect.ipp>
 #include <relais/net/impl/connection.ipp>
 #include <relais/net/impl/endpoint.ipp>
+#include <relais/net/impl/inherited_sockets.ipp>
 #include <relais/net/impl/listener.ipp>
 #include <relais/net/impl/max_connections.ipp>
 #include <relais/net/impl/proxy_protocol.ipp>
@@ -74,6 +75,7 @@
 #include <relais/middleware/impl/respond.ipp>
 #include <relais/middleware/impl/websocket_origin.ipp>
 
+#include <relais/server/impl/service_manager.ipp>
 #include <relais/server/impl/server.ipp>
 
 #include <relais/testing/impl/memory_stream.ipp>

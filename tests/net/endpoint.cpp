@@ -35,6 +35,17 @@ TEST_CASE("endpoint: is read as one writes it, and written the same way") {
     CHECK(e.to_string() == r.text);
 }
 
+TEST_CASE("endpoint: a socket that the service manager passes is one to listen on, and no other") {
+    auto e = endpoint::parse("systemd:web");
+    CHECK(e.is_inherited());
+    CHECK(e.inherited == "web");
+    CHECK_FALSE(e.is_unix());
+    CHECK(e.to_string() == "systemd:web");
+    CHECK_THROWS_WITH(resolve(e), Contains("systemd:web is a place to listen"));
+    CHECK_THROWS_WITH(endpoint::parse("systemd:"), Contains("the name of the socket is missing"));
+    CHECK_FALSE(endpoint::parse("localhost:80").is_inherited());
+}
+
 TEST_CASE("endpoint: what is wrong is said, with the text and a way to write it") {
     struct row {
         std::string_view text;

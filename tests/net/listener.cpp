@@ -245,7 +245,8 @@ awaitable<> nothing() {
 
 } // namespace
 
-TEST_CASE("listener: one that is stopped while it accepts takes no more") {
+TEST_CASE(
+    "listener: one that is stopped while it accepts takes what is connected already, and no more") {
     listening t(GENERATE(waiter_kind::native, waiter_kind::portable));
     int served = 0;
     auto stopping = [&](connection&) { // at once, within the listener's loop
@@ -257,7 +258,7 @@ TEST_CASE("listener: one that is stopped while it accepts takes no more") {
     for (int i = 0; i < 3; ++i)
         REQUIRE(connects(t.at));
     t.run();
-    CHECK(served == 1);
+    CHECK(served == 3);
     CHECK(t.ended);
     t.l->stop(); // again, as who ends the whole server does
     CHECK_FALSE(connects(t.at));
@@ -314,29 +315,92 @@ TEST_CASE("listener: one that has stopped knows nothing of who gets its descript
     ::close(ends[1]);
 }
 
+namespace {
+
+struct asked final : drainable {
+    explicit asked(bool t = false, bool s = false) : throws(t), spread(s) {}
+    void drain() override {
+        ++times;
+        if (throws)
+            throw std::runtime_error("no randomness");
+    }
+    bool is_spread() const noexcept override { return spread; }
+    bool throws, spread;
+    int times = 0;
+};
+
+std::unique_ptr<connection> connection_of(drainable* who) {
+    auto made = std::make_unique<connection>(testing::memory_stream::make().first, socket_address(),
+                                             socket_address());
+    made->set_drainable(who);
+    return made;
+}
+
+} // namespace
+
 TEST_CASE("connections: one that cannot be asked to end is closed, and the others are asked") {
     worker w;
     worker::scoped_current on(w);
-    struct asked final : drainable {
-        explicit asked(bool t) : throws(t) {}
-        void drain() override {
-            ++times;
-            if (throws)
-                throw std::runtime_error("no randomness");
-        }
-        bool throws;
-        int times = 0;
-    } good(false), bad(true);
+    asked good, bad(true);
     std::vector<std::unique_ptr<connection>> all;
-    for (asked* who : {&good, &bad, &good}) {
-        all.push_back(std::make_unique<connection>(testing::memory_stream::make().first,
-                                                   socket_address(), socket_address()));
-        all.back()->set_drainable(who);
-    }
+    for (asked* who : {&good, &bad, &good})
+        all.push_back(connection_of(who));
     connection_list::current().drain();
     CHECK(bad.times == 1);
     CHECK(good.times == 2);
     CHECK(all[1]->downstream().ready().closed);
     CHECK(all[1]->reason() == end_reason::shutting_down);
     CHECK_FALSE(all[0]->downstream().ready().closed);
+}
+
+TEST_CASE("connections: those that are still with a stage that nobody can ask go on, and are asked "
+          "later") {
+    worker w;
+    worker::scoped_current on(w);
+    auto before = connection_of(nullptr);
+    connection_list::current().drain();
+    CHECK_FALSE(before->downstream().ready().closed); // a handshake, perhaps
+    asked first, late;
+    before->set_drainable(&first);
+    CHECK(first.times == 1);
+    before->set_drainable(nullptr);
+    before->drain();
+    CHECK(first.times == 1);
+    auto after = connection_of(&late);
+    CHECK(late.times == 1);
+}
+
+TEST_CASE("connections: those whose end is spread are asked one after another") {
+    worker w;
+    worker::scoped_current on(w);
+    auto& list = connection_list::current();
+    asked request, tunnels[3] = {asked(false, true), asked(true, true), asked(false, true)};
+    std::vector<std::unique_ptr<connection>> all;
+    all.push_back(connection_of(&request));
+    for (auto& t : tunnels)
+        all.push_back(connection_of(&t));
+    auto sum = [&] { return tunnels[0].times + tunnels[1].times + tunnels[2].times; };
+    CHECK(list.to_be_asked() == 3);
+    list.drain();
+    CHECK(request.times == 1);
+    CHECK(sum() == 0);
+    CHECK(list.to_be_asked() == 3);
+    list.drain_next(0);
+    CHECK(sum() == 0);
+    list.drain_next(2);
+    CHECK(sum() == 2);
+    CHECK(list.to_be_asked() == 1);
+    asked late(false, true);
+    all[0]->set_drainable(&late); // a request became a tunnel
+    CHECK(late.times == 0);
+    CHECK(list.to_be_asked() == 2);
+    all[0]->set_drainable(&request); // and is none any more
+    CHECK(request.times == 2);
+    list.drain_next(100);
+    CHECK(sum() == 3);
+    CHECK(late.times == 0);
+    CHECK(list.to_be_asked() == 0);
+    CHECK(all[2]->downstream().ready().closed); // the one that threw
+    list.drain_next(100);
+    CHECK(sum() == 3);
 }

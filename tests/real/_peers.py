@@ -59,21 +59,32 @@ def to_word(value):
 
 
 class Gateway:
-    """The program of test_gateway.cpp. Options are its words, with "_" for "-"; a list gives a word several times."""
+    """The program of test_gateway.cpp. Options are its words, with "_" for "-"; a list gives a word several times.
 
-    def __init__(self, http="127.0.0.1:0", **options):
+    `passed` is a listening socket that it gets as a service manager passes it, under the name "web"; `notified` the path of the
+    socket to which it tells how it is.
+    """
+
+    def __init__(self, http="127.0.0.1:0", passed=None, notified=None, **options):
         words = [f"http={http}"] if http else []
         for name, values in options.items():
             for value in values if isinstance(values, list) else [values]:
                 words.append(f"{name.replace('_', '-')}={to_word(value)}")
         self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [str(BIN / "real_test_gateway"), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True)
+        command, environment, more = [str(BIN / "real_test_gateway"), *words], dict(os.environ), {}
+        if notified:
+            environment["NOTIFY_SOCKET"] = str(notified)
+        if passed:
+            environment.update(LISTEN_FDS="1", LISTEN_FDNAMES="web")
+            command = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command]
+            more = {"pass_fds": (3,), "preexec_fn": lambda: os.dup2(passed.fileno(), 3)}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+                                        text=True, env=environment, **more)
         self.ports = collections.defaultdict(list)
         while (line := self.process.stdout.readline().strip()) != "ready":
             if not line:
-                raise AssertionError("the gateway did not start: " + self.said())
+                with self.process, self.errors:
+                    raise AssertionError("the gateway did not start: " + self.said())
             name, where = line.split()
             port = where.rpartition(":")[2]
             self.ports[name].append(int(port) if port.isdigit() else port)
@@ -150,7 +161,11 @@ class Wire:
         if receive_buffer:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         s.settimeout(patience)
-        s.connect((LOCAL, port))
+        try:
+            s.connect((LOCAL, port))
+        except OSError:
+            s.close()
+            raise
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(s)
 

@@ -35,13 +35,15 @@ def run(*options, descriptors=None):
 
 
 class Program:
-    """The example gateway, up to its end; `printed()` is its standard output."""
+    """The example gateway at a terminal, up to its end; `printed()` is its standard output."""
 
     def __init__(self, *options, listen=f"{LOCAL}:0"):
         self._out = tempfile.TemporaryFile("w+")
         self._errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([PROGRAM, "--listen", listen, *options], stdout=self._out, stderr=self._errors,
-                                        start_new_session=True)
+        self._terminal, theirs = os.openpty()
+        self.process = subprocess.Popen([PROGRAM, "--listen", listen, *options], stdin=theirs, stdout=self._out,
+                                        stderr=self._errors, start_new_session=True)
+        os.close(theirs)
         try:
             wait_for(self._there, "the gateway says where it listens")
         except AssertionError:
@@ -89,6 +91,7 @@ class Program:
         status, said = self.process.returncode, self.said()
         self._out.close()
         self._errors.close()
+        os.close(self._terminal)
         if status != 0 or said:
             raise AssertionError(f"the gateway ended with {status} and said: {said!r}")
 

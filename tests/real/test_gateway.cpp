@@ -1,9 +1,10 @@
 /// \file
 /// The gateway that the real peers talk to, put together from its command line:
 ///
-///     workers=2  http=127.0.0.1:0  https=127.0.0.1:0  relay=127.0.0.1:0,HOST:PORT
+///     workers=2  drain-notice=MS  drain-spread=MS  drain-timeout=MS
+///     http=127.0.0.1:0  https=127.0.0.1:0  relay=127.0.0.1:0,HOST:PORT
 ///     tls-relay=127.0.0.1:0,HOST:PORT  certificate=FILE,KEY  tickets=N  handshake-timeout=MS
-///     route=/PREFIX,URL  ca=FILE  forwarded=both  via=NAME  underscores=keep
+///     route=/PREFIX,URL  ready=/PATH  ca=FILE  forwarded=both  via=NAME  underscores=keep
 ///     min-rate=BYTES  min-rate-after=MS  head-timeout=MS  body-timeout=MS  keep-alive-timeout=MS  write-timeout=MS  requests=N
 ///     connect-timeout=MS  first-byte-timeout=MS  read-timeout=MS  tunnel-timeout=MS  linger=MS
 ///
@@ -137,14 +138,21 @@ int main(int argc, char** argv) try {
     command_line given(argc, argv);
     server_options options;
     options.workers = 1;
+    options.drain_spread = {};
+    options.drain_timeout = std::chrono::seconds(1);
     given.number("workers", options.workers);
+    given.duration("drain-notice", options.drain_notice);
+    given.duration("drain-spread", options.drain_spread);
+    given.duration("drain-timeout", options.drain_timeout);
 
+    server srv(options);
     routes paths;
+    for (auto const& path : given.all("ready"))
+        paths.add(at(exact(path)) | readiness(srv));
     for (auto const& [path, url] : given.pairs("route"))
         paths.add(at(path) | proxy_to(url, read_proxy(given)));
     auto site = relais::http(read_http(given)) | paths;
 
-    server srv(options);
     std::vector<std::string> names;
     for (auto const& where : given.all("http")) {
         srv.listen(where, site);

@@ -1,6 +1,7 @@
 #include "catch.hpp"
 #include "loopback.hpp"
 #include "proxied.hpp"
+#include "server/threads.hpp"
 
 #include <relais/core/per_worker.hpp>
 #include <relais/core/report.hpp>
@@ -30,17 +31,6 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-struct folder {
-    folder() {
-        char name[] = "/tmp/relais-server-XXXXXX";
-        REQUIRE(::mkdtemp(name));
-        path = name;
-    }
-    ~folder() { std::filesystem::remove_all(path); }
-    std::string socket() const { return "unix:" + (path / "s").string(); }
-    std::filesystem::path path;
-};
-
 std::ptrdiff_t entries(char const* directory) {
     return std::distance(std::filesystem::directory_iterator(directory), {});
 }
@@ -49,10 +39,6 @@ std::ptrdiff_t descriptors() {
 }
 std::ptrdiff_t threads() {
     return entries("/proc/self/task");
-}
-
-server_options quiet(std::size_t workers = 2, std::chrono::milliseconds stop_timeout = 1h) {
-    return {.workers = workers, .handle_signals = false, .stop_timeout = stop_timeout};
 }
 
 // Why a server cannot start.
@@ -71,93 +57,6 @@ std::vector<std::string> reports;
 void note_report(std::string_view sentence) {
     reports.emplace_back(sentence);
 }
-
-// A call of the server's that waits, on a thread of its own. A test that fails does not wait for ever.
-class waiting {
-public:
-    template <class Function>
-    waiting(server& srv, Function call)
-        : server_(srv), thread_([this, call] {
-              status_ = call();
-              returned_ = true;
-          }) {}
-    ~waiting() {
-        while (!returned_) {
-            server_.stop();
-            std::this_thread::sleep_for(1ms);
-        }
-        thread_.join();
-    }
-    bool returned() const { return returned_; }
-    bool returns() const {
-        return eventually([this] { return returned(); });
-    }
-    int status() const { return status_; }
-
-private:
-    server& server_;
-    std::atomic<int> status_{-1};
-    std::atomic<bool> returned_{false};
-    std::thread thread_;
-};
-
-struct stopping : waiting {
-    explicit stopping(server& srv)
-        : waiting(srv, [&srv] {
-              srv.stop();
-              return 0;
-          }) {}
-};
-
-struct running : waiting {
-    explicit running(server& srv) : waiting(srv, [&srv] { return srv.run(); }) {
-        REQUIRE(eventually([&] { return !srv.endpoints().empty(); }));
-    }
-};
-
-bool refuses(socket_address const& at) {
-    return eventually([&] { return !loopback_client(at).connected(); });
-}
-
-// A handler that answers when the test says so.
-class held {
-public:
-    awaitable<> operator()(exchange& x) const { return hold(*state_, x); }
-
-    bool has(int requests) const {
-        return eventually([&] { return state_->entered == requests; });
-    }
-    void let_go() const { state_->go = true; }
-    void ignore_cancellation() const { state_->deaf = true; }
-    int left() const { return state_->left; }
-
-private:
-    struct shared {
-        std::atomic<int> entered{0}, left{0};
-        std::atomic<bool> go{false}, deaf{false};
-    };
-    struct leaving {
-        explicit leaving(shared& s) noexcept : of(s) {}
-        ~leaving() { ++of.left; }
-        shared& of;
-    };
-
-    static awaitable<> hold(shared& s, exchange& x) {
-        leaving guard(s);
-        if (s.deaf)
-            co_await boost::asio::this_coro::reset_cancellation_state(
-                boost::asio::disable_cancellation());
-        boost::asio::steady_timer timer(worker::current().context());
-        ++s.entered;
-        while (!s.go) {
-            timer.expires_after(1ms);
-            co_await timer.async_wait(boost::asio::use_awaitable);
-        }
-        x.respond(200, "at last\n");
-    }
-
-    std::shared_ptr<shared> state_ = std::make_shared<shared>();
-};
 
 } // namespace
 
@@ -284,6 +183,14 @@ TEST_CASE("server: what is wrong is said at the start, and nothing is thrown bef
     CHECK(reports == std::vector{expected});
     CHECK(refusal(srv) == expected);
     CHECK_FALSE(std::filesystem::exists(f.path / "s"));
+}
+
+TEST_CASE("server: a drain that would cut what it has not asked yet is refused at the start") {
+    auto options = quiet();
+    options.drain_timeout = options.drain_spread - 1ms;
+    server srv(options);
+    srv.listen("127.0.0.1:0", http() | respond(204));
+    CHECK_THAT(refusal(srv), Contains("drain_spread is longer than drain_timeout"));
 }
 
 TEST_CASE("server: stages are prepared before a port is open, once for each place") {

@@ -31,9 +31,13 @@ struct tls_session {
 /// How a connection is asked to end soon: by the one that runs it at the moment.
 class drainable {
 public:
-    /// Called on the worker. What is idle ends now, what is busy after its current piece of work; the connection
+    /// Called on the worker, once. What is idle ends now, what is busy after its current piece of work; the connection
     /// is still there when the call returns.
     virtual void drain() = 0;
+
+    /// Whether it is asked within the time of `drain_spread` and not at once: what would last, and whose client comes
+    /// back as soon as it is sent away.
+    virtual bool is_spread() const noexcept { return false; }
 
 protected:
     ~drainable() = default;
@@ -90,8 +94,9 @@ public:
     /// Emitting it ends what stages await, once the client has left.
     boost::asio::cancellation_signal& cancellation() noexcept { return cancellation_; }
 
-    /// Who ends this connection when the server stops; null: it is closed at once.
-    void set_drainable(drainable* who) noexcept { drainable_ = who; }
+    /// Who ends this connection when the server drains; null: it goes on, for its next stage knows how, or until the
+    /// drain's time is over. Asks `who` at once where the others were asked already.
+    void set_drainable(drainable* who);
 
     /// Asks it to end soon.
     void drain();
@@ -122,6 +127,7 @@ private:
     std::chrono::steady_clock::time_point accepted_;
     boost::asio::cancellation_signal cancellation_;
     drainable* drainable_ = nullptr;
+    bool to_be_asked_ = false; ///< by `connection_list::drain_next`
     end_reason reason_ = end_reason::completed;
     connection_list* list_ = nullptr;
     connection* previous_ = nullptr;
@@ -143,8 +149,16 @@ public:
     /// How many; may be asked from any thread.
     std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
-    /// Asks all to end soon.
+    /// Asks all to end soon, those too that come later; all but those whose end is spread.
     void drain();
+
+    bool draining() const noexcept { return draining_; }
+
+    /// How many are still to be asked because their end is spread.
+    std::size_t to_be_asked() const noexcept;
+
+    /// Asks so many of these.
+    void drain_next(std::size_t count);
 
     /// Ends all now.
     void close();
@@ -154,6 +168,7 @@ public:
 
 private:
     connection* first_ = nullptr;
+    bool draining_ = false;
     std::atomic<std::size_t> size_{0};
 };
 

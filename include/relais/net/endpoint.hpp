@@ -46,22 +46,25 @@ private:
     socklen_t size_ = 0;
 };
 
-/// Where to listen or to connect, as one writes it: `0.0.0.0:443`, `[::]:443`, `localhost:8080`, `unix:/path`.
+/// Where to listen or to connect, as one writes it: `0.0.0.0:443`, `[::]:443`, `localhost:8080`, `unix:/path`; and to
+/// listen only, `systemd:NAME`.
 struct endpoint {
-    std::string host; ///< a name or an address; empty for a Unix socket
-    std::string port; ///< a number
-    std::string path; ///< of a Unix socket
+    std::string host;           ///< a name or an address; empty for a Unix socket
+    std::string port;           ///< a number
+    std::string path;           ///< of a Unix socket
+    std::string inherited = {}; ///< the name of a socket that the service manager passes
 
     /// \throws startup_error that says what is wrong with the text and how to write it.
     static endpoint parse(std::string_view text);
 
     bool is_unix() const noexcept { return !path.empty(); }
+    bool is_inherited() const noexcept { return !inherited.empty(); }
     std::string to_string() const;
 };
 
 /// The addresses of an endpoint; asks the system's resolver for names, so not to be called on a worker.
 ///
-/// \throws startup_error when a name is not known.
+/// \throws startup_error when a name is not known, or for what is only to listen on.
 std::vector<socket_address> resolve(endpoint const& where);
 
 } // namespace relais

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -25,7 +26,8 @@ public:
     socket_address const& address() const noexcept { return address_; }
     void close() noexcept;
 
-    /// Opens one socket per worker for an endpoint: with SO_REUSEPORT each its own, for a Unix path the same one.
+    /// Opens one socket per worker for an endpoint: with SO_REUSEPORT each its own; for a Unix path, and for what the
+    /// service manager has opened already (`inherited_sockets`), the same one.
     ///
     /// A port that somebody listens on is found although SO_REUSEPORT is on. The path of a Unix socket whose server is
     /// gone is taken over, that of a live one is not.
@@ -39,6 +41,8 @@ private:
     static listening_socket bind_one(socket_address const& to, endpoint const& where,
                                      bool reuse_port);
     static listening_socket bind_unix(socket_address const& to, endpoint const& where);
+    static listening_socket share(int descriptor, socket_address const& address,
+                                  endpoint const& where);
 
     int descriptor_ = -1;
     socket_address address_;
@@ -56,12 +60,14 @@ public:
     /// Accepts until `stop()`. Runs out of descriptors: backs off for 50 to 500 ms and goes on.
     awaitable<> run();
 
-    /// Accepts nothing more; from the worker's thread.
+    /// Accepts what waits in the queue, for it would be reset, and nothing more; from the worker's thread.
     void stop();
 
     socket_address const& address() const noexcept { return socket_.address(); }
 
 private:
+    enum class accepted : std::uint8_t { connection, nothing, exhausted };
+    accepted accept_one();
     void serve(int descriptor, socket_address const& peer);
 
     listening_socket socket_;

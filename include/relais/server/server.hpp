@@ -7,6 +7,7 @@
 #include <relais/net/connection.hpp>
 #include <relais/net/endpoint.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -22,9 +23,15 @@ namespace relais {
 struct server_options {
     /// Threads, each with its own share of the connections; 0: as many as the machine has cores.
     std::size_t workers = 0;
-    /// SIGINT and SIGTERM stop the server, the second one at once.
+    /// SIGINT and SIGTERM drain the server, the second one stops it at once.
     bool handle_signals = true;
-    /// How long what is going on may take once the server stops.
+    /// How long a draining server still accepts although `ready()` is false: for load balancers to notice.
+    std::chrono::milliseconds drain_notice = std::chrono::seconds(0);
+    /// Over how long a draining server spreads the ends of its tunnels, whose clients come back all at once elsewhere.
+    std::chrono::milliseconds drain_spread = std::chrono::seconds(20);
+    /// After how long a draining server ends what is still going on, `drain_notice` not counted.
+    std::chrono::milliseconds drain_timeout = std::chrono::seconds(30);
+    /// The same for `stop()`, and for a signal where standard input is a terminal: somebody waits.
     std::chrono::milliseconds stop_timeout = std::chrono::seconds(1);
     /// How the workers learn of readiness.
     waiter_kind waiter = waiter_kind::native;
@@ -50,16 +57,29 @@ public:
         add(std::string(where), any_chain<connection>(std::forward<Chain>(chain)));
     }
 
-    /// Starts where `start()` was not called, runs until a signal or `stop()`, and returns the exit status: 0, or 1 after one sentence on standard
-    /// error when it could not start.
+    /// Starts where `start()` was not called, runs until it has drained or was stopped, and returns the exit status: 0, or 1
+    /// after one sentence on standard error when it could not start. Tells a service manager that it is ready, and that it
+    /// stops (`notify_service_manager`).
     int run();
 
     /// Starts the workers and returns. \throws startup_error
     void start();
 
-    /// Accepts nothing more, lets what is going on end within `stop_timeout`, and waits for the workers. From any thread
-    /// that is not a worker's; a second call while the first one waits ends everything at once.
+    /// Takes itself out of service without disturbing anybody, and returns at once; from any thread, stages too.
+    ///
+    /// `ready()` turns false. After `drain_notice` nothing more is accepted, but what waits in the queue of a listening
+    /// socket; responses say `Connection: close`, idle connections end, a client that has just connected has a second to
+    /// ask. Tunnels are told to go (Close 1001 both ways, between two frames) one after another within `drain_spread`.
+    /// Relays of plain bytes go on. Whatever is left after `drain_timeout` is closed, and `run()` returns. Does nothing
+    /// where the server does not run or drains already.
+    void drain();
+
+    /// Drains within `stop_timeout`, and waits for the workers. What drains already is ended at once; so is, by a second call, what the
+    /// first one waits for. From any thread that is not a worker's.
     void stop();
+
+    /// Whether new connections are welcome: from the start to the call of `drain()` or `stop()`; from any thread.
+    bool ready() const noexcept { return ready_->load(std::memory_order_relaxed); }
 
     /// Where it listens, in the order of `listen`, with the ports that were chosen for port 0. After the start.
     std::vector<socket_address> endpoints() const;
@@ -93,8 +113,13 @@ private:
         any_chain<connection> chain;
     };
 
+    friend class readiness_stage;
+
+    void drain_quickly(); ///< `drain()` where somebody waits at a terminal
+
     server_options options_;
     std::vector<place> places_;
+    std::shared_ptr<std::atomic<bool>> ready_ = std::make_shared<std::atomic<bool>>(false);
     guarded running_;
 };
 

@@ -35,6 +35,7 @@ public:
 
     /// Sends Close 1001 both ways at the next end of a frame. Source: RFC 6455, section 7.4.1.
     void drain() override;
+    bool is_spread() const noexcept override { return true; }
 
 private:
     std::unique_ptr<stream> upstream_;

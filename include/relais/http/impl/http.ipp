@@ -40,6 +40,8 @@ RELAIS_DECL awaitable<> http_stage::operator()(connection& c, exchange::next nex
         }
         if (head == session::head_step::ended)
             co_return;
+        if (head == session::head_step::idle)
+            break;
         if (head == session::head_step::complete) {
             std::exception_ptr thrown;
             co_await boost::asio::this_coro::throw_if_cancelled(true);

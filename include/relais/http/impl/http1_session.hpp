@@ -38,7 +38,7 @@ public:
     http1_session& operator=(http1_session const&) = delete;
     ~http1_session();
 
-    enum class head_step { complete, wait, rejected, ended };
+    enum class head_step { complete, wait, rejected, idle, ended };
 
     /// Reads until a head is there, nothing more is, or it is refused.
     head_step try_head();

@@ -112,6 +112,8 @@ RELAIS_DECL bool http1_session::grow() {
 }
 
 RELAIS_DECL std::chrono::milliseconds http1_session::head_limit() const {
+    if (used_ == 0 && draining_) // a client that has only just connected
+        return std::min(options_.keep_alive_timeout, std::chrono::milliseconds(1000));
     if (used_ == 0)
         return options_.keep_alive_timeout;
     auto spent = std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() -
@@ -120,8 +122,15 @@ RELAIS_DECL std::chrono::milliseconds http1_session::head_limit() const {
 }
 
 RELAIS_DECL http1_session::head_step http1_session::woken(wait_result why) {
-    if (why == wait_result::ready) {
+    if (why == wait_result::ready || (why == wait_result::cancelled && draining_)) {
         auto step = try_head();
+        // What has come meanwhile is answered. A client that sends its next request now finds the end instead, before
+        // any of it was read, and may send it again elsewhere (RFC 9112, section 9.3.1).
+        if (step == head_step::wait && used_ == 0 && draining_ && served_ > 0) {
+            connection_.set_reason(end_reason::shutting_down);
+            linger_ = true;
+            return head_step::idle;
+        }
         // Bytes that come again and again wake the wait before its end.
         if (step == head_step::wait && used_ &&
             worker::current().now() - head_began_ >= options_.head_timeout)
@@ -130,9 +139,12 @@ RELAIS_DECL http1_session::head_step http1_session::woken(wait_result why) {
     }
     if (why == wait_result::timed_out && used_)
         return reject(end_reason::head_timeout);
-    connection_.set_reason(why == wait_result::timed_out ? end_reason::client_idle
-                                                         : end_reason::shutting_down);
-    return head_step::ended;
+    if (why == wait_result::cancelled) {
+        connection_.set_reason(end_reason::shutting_down);
+        return head_step::ended;
+    }
+    connection_.set_reason(end_reason::client_idle);
+    return head_step::idle;
 }
 
 RELAIS_DECL http1_session::head_step http1_session::reject(end_reason why,
@@ -283,10 +295,7 @@ RELAIS_DECL awaitable<end_reason> http1_session::begin_takeover() {
         x_->compact();
     }
     buffer_.release();
-    auto running = takeover_->run(connection_, std::move(early));
-    if (draining_) // that was said while the upgrade was still asked for
-        connection_.drain();
-    return running;
+    return takeover_->run(connection_, std::move(early));
 }
 
 RELAIS_DECL void http1_session::end_takeover(end_reason why) {
@@ -396,8 +405,8 @@ RELAIS_DECL awaitable<> http1_session::linger() {
 
 RELAIS_DECL void http1_session::drain() {
     draining_ = true;
-    if (!x_) // between two requests
-        peer().close();
+    if (!x_) // between two requests: has a look at what it does then
+        peer().ready().reader.cancel();
 }
 
 } // namespace relais::detail

@@ -32,11 +32,22 @@ RELAIS_DECL void connection::set_addresses(socket_address const& peer,
     client_address_ = detail::client_name(peer);
 }
 
+RELAIS_DECL void connection::set_drainable(drainable* who) {
+    drainable_ = who;
+    to_be_asked_ = who && who->is_spread();
+    if (who && list_->draining() && !to_be_asked_)
+        drain();
+}
+
 RELAIS_DECL void connection::drain() {
-    if (drainable_)
+    to_be_asked_ = false;
+    if (!drainable_)
+        return;
+    try {
         drainable_->drain();
-    else
+    } catch (...) { // no randomness, no memory: then at once
         close();
+    }
 }
 
 RELAIS_DECL void connection::close() {
@@ -73,12 +84,28 @@ RELAIS_DECL void connection_list::remove(connection& c) noexcept {
 }
 
 RELAIS_DECL void connection_list::drain() {
+    draining_ = true;
     for (auto* c = first_; c;) {
         auto* after = c->next_;
-        try {
+        if (!c->to_be_asked_)
             c->drain();
-        } catch (...) { // no randomness, no memory: then at once
-            c->close();
+        c = after;
+    }
+}
+
+RELAIS_DECL std::size_t connection_list::to_be_asked() const noexcept {
+    std::size_t count = 0;
+    for (auto* c = first_; c; c = c->next_)
+        count += c->to_be_asked_;
+    return count;
+}
+
+RELAIS_DECL void connection_list::drain_next(std::size_t count) {
+    for (auto* c = first_; c && count;) {
+        auto* after = c->next_;
+        if (c->to_be_asked_) {
+            c->drain();
+            --count;
         }
         c = after;
     }

@@ -113,6 +113,12 @@ RELAIS_DECL endpoint endpoint::parse(std::string_view text) {
             throw wrong("the path is missing");
         return made;
     }
+    if (text.starts_with("systemd:")) {
+        made.inherited = text.substr(8);
+        if (made.inherited.empty())
+            throw wrong("the name of the socket is missing");
+        return made;
+    }
     auto colon = text.rfind(':');
     if (colon == text.npos || (text.starts_with('[') && text[colon - 1] != ']'))
         throw wrong("the port is missing");
@@ -139,12 +145,17 @@ RELAIS_DECL endpoint endpoint::parse(std::string_view text) {
 RELAIS_DECL std::string endpoint::to_string() const {
     if (is_unix())
         return "unix:" + path;
+    if (is_inherited())
+        return "systemd:" + inherited;
     return (host.find(':') != host.npos ? '[' + host + ']' : host) + ':' + port;
 }
 
 RELAIS_DECL std::vector<socket_address> resolve(endpoint const& where) {
     if (where.is_unix())
         return {socket_address::unix_path(where.path)};
+    if (where.is_inherited())
+        throw startup_error(where.to_string() + " is a place to listen, nobody can connect to it: "
+                                                "write its address");
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV;

@@ -2,6 +2,7 @@
 
 #include <relais/core/report.hpp>
 #include <relais/core/worker.hpp>
+#include <relais/net/inherited_sockets.hpp>
 #include <relais/net/listener.hpp>
 #include <relais/net/socket.hpp>
 
@@ -45,6 +46,8 @@ RELAIS_DECL void listening_socket::close() noexcept {
 
 namespace detail {
 
+inline constexpr int backlog = 4096;
+
 RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
     std::string what = "cannot listen on " + where.to_string() + ": ";
     if (error == EADDRINUSE)
@@ -85,7 +88,7 @@ RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to
     if (::getsockname(descriptor, reinterpret_cast<sockaddr*>(&bound), &size) == 0)
         made.address_ = socket_address::from_kernel(reinterpret_cast<sockaddr*>(&bound), size);
     bool probe = !to.is_unix() && !reuse_port;
-    if (!probe && ::listen(descriptor, 4096) < 0)
+    if (!probe && ::listen(descriptor, detail::backlog) < 0)
         throw detail::cannot_listen(where, errno);
     return made;
 }
@@ -112,20 +115,37 @@ RELAIS_DECL listening_socket listening_socket::bind_unix(socket_address const& t
     return made;
 }
 
+RELAIS_DECL listening_socket listening_socket::share(int descriptor, socket_address const& address,
+                                                     endpoint const& where) {
+    int same = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+    if (same < 0)
+        throw detail::cannot_listen(where, errno);
+    return {same, address};
+}
+
 RELAIS_DECL std::vector<listening_socket> listening_socket::open(endpoint const& where,
                                                                  std::size_t workers) {
     std::vector<listening_socket> all;
+    auto share_all = [&](int descriptor, socket_address const& address) {
+        while (all.size() < workers)
+            all.push_back(share(descriptor, address, where));
+    };
+    auto const& inherited = inherited_sockets::current();
+    if (where.is_inherited()) {
+        auto const& one = inherited.named(where.inherited);
+        share_all(one.descriptor, one.address);
+        return all;
+    }
     auto addresses = resolve(where);
     if (addresses.empty())
         throw startup_error("cannot listen on " + where.to_string() + ": the name has no address");
+    if (auto* one = inherited.find(addresses.front())) {
+        share_all(one->descriptor, one->address);
+        return all;
+    }
     if (where.is_unix()) {
         all.push_back(bind_unix(addresses.front(), where));
-        while (all.size() < workers) {
-            int same = ::fcntl(all.front().descriptor(), F_DUPFD_CLOEXEC, 0);
-            if (same < 0)
-                throw detail::cannot_listen(where, errno);
-            all.push_back(listening_socket(same, all.front().address()));
-        }
+        share_all(all.front().descriptor(), all.front().address());
         return all;
     }
     // Once without SO_REUSEPORT: with it, two servers would share the port and nobody would be told.
@@ -153,10 +173,29 @@ RELAIS_DECL listener::~listener() {
 RELAIS_DECL void listener::stop() {
     if (std::exchange(stopped_, true))
         return;
+    for (int i = 0; i < detail::backlog && accept_one() == accepted::connection; ++i)
+        ;
     gate_->close();
     // Before the descriptor is closed: its number may be another socket's soon.
     worker::current().unwatch(socket_.descriptor(), std::exchange(gate_, nullptr));
     socket_.close();
+}
+
+RELAIS_DECL listener::accepted listener::accept_one() {
+    sockaddr_storage from{};
+    socklen_t size = sizeof from;
+    int descriptor = ::accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&from), &size,
+                               SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor >= 0) {
+        back_off_ = std::chrono::milliseconds(50);
+        serve(descriptor, socket_address::from_kernel(reinterpret_cast<sockaddr*>(&from), size));
+        return accepted::connection;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return accepted::nothing;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        return accepted::exhausted;
+    return accepted::connection; // that concerned one client that is gone again
 }
 
 RELAIS_DECL awaitable<> listener::run() {
@@ -164,28 +203,17 @@ RELAIS_DECL awaitable<> listener::run() {
     constexpr std::chrono::milliseconds longest{500};
     free_slot pause;
     while (!stopped_) {
-        int accepted = 0;
-        bool exhausted = false;
-        while (accepted < burst && !stopped_ && gate_->readable) {
-            sockaddr_storage from{};
-            socklen_t size = sizeof from;
-            int descriptor = ::accept4(socket_.descriptor(), reinterpret_cast<sockaddr*>(&from),
-                                       &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-            ++accepted;
-            if (descriptor >= 0) {
-                back_off_ = std::chrono::milliseconds(50);
-                serve(descriptor,
-                      socket_address::from_kernel(reinterpret_cast<sockaddr*>(&from), size));
-            } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-                gate_->readable = false;
-            } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-                exhausted = true;
+        auto last = accepted::connection;
+        for (int count = 0; count < burst && !stopped_ && gate_->readable; ++count) {
+            last = accept_one();
+            if (last == accepted::exhausted)
                 break;
-            } // what else there is concerns one client that is gone again
+            if (last == accepted::nothing)
+                gate_->readable = false;
         }
         if (stopped_)
             break;
-        if (exhausted) {
+        if (last == accepted::exhausted) {
             co_await wait_at(pause, back_off_);
             back_off_ = std::min(back_off_ * 2, longest);
         } else if (gate_->readable) { // others want a turn

@@ -2,8 +2,11 @@
 
 #include <relais/core/report.hpp>
 #include <relais/core/worker.hpp>
+#include <relais/net/inherited_sockets.hpp>
 #include <relais/net/listener.hpp>
+#include <relais/server/drain_pace.hpp>
 #include <relais/server/server.hpp>
+#include <relais/server/service_manager.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -11,17 +14,30 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
+#include <unistd.h>
 
 namespace relais {
 
 struct server::running {
+    /// How long each part of a drain takes.
+    struct drain_plan {
+        std::chrono::milliseconds notice;
+        std::chrono::milliseconds spread;
+        std::chrono::milliseconds timeout;
+    };
+
+    /// draining and stopping differ in whether somebody waits in `stop()`.
+    enum class phase : int { serving, draining, stopping };
+
     /// One thread and what it runs.
     struct seat {
         explicit seat(worker_options options)
@@ -42,17 +58,27 @@ struct server::running {
         boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work;
         std::vector<std::unique_ptr<listener>> listeners;
         connection_list* connections = nullptr;
-        free_slot pause; ///< where `wind_down` waits: whoever ends it sooner finds it here
+        free_slot pause; ///< where `drain` waits: whoever ends it sooner finds it here
         std::thread thread;
 
-        awaitable<> wind_down(std::chrono::milliseconds patience);
+        awaitable<> drain(drain_plan plan);
+
+    private:
+        static double some_share() {
+            std::random_device device;
+            return std::uniform_real_distribution<>(0, 1)(device);
+        }
     };
 
     std::vector<std::unique_ptr<seat>> seats;
     std::vector<socket_address> endpoints;
-    std::atomic<bool> stopping{false};
-    std::atomic<bool> ended{false};
+    std::shared_ptr<std::atomic<bool>> ready;
+    std::atomic<bool> managed{false}; ///< a service manager was told that it is ready
+    std::atomic<phase> present{phase::serving};
+    std::atomic<std::size_t> left{0}; ///< threads that have not ended
 
+    /// \return false where it does not serve any more.
+    bool drain(phase next, drain_plan plan);
     void open(server const& of, std::size_t count);
 
     /// For a start that failed half-way.
@@ -90,6 +116,10 @@ RELAIS_DECL void server::start() {
     if (places_.empty())
         throw startup_error(
             "the server has nowhere to listen: call listen(\"0.0.0.0:443\", ...) before the start");
+    if (options_.drain_spread > options_.drain_timeout)
+        throw startup_error("server({...}): drain_spread is longer than drain_timeout, so that "
+                            "tunnels would be cut "
+                            "before they are told to go: make it shorter");
     auto count =
         options_.workers ? options_.workers : std::size_t{std::thread::hardware_concurrency()};
     count = count ? count : 1;
@@ -116,7 +146,9 @@ RELAIS_DECL void server::start() {
                             " workers cannot be started: " + error.what() +
                             "; raise the limit (ulimit -a) or start fewer workers");
     }
+    made->ready = ready_;
     running_.store(std::move(made));
+    ready_->store(true, std::memory_order_relaxed);
 }
 
 RELAIS_DECL void server::running::open(server const& of, std::size_t count) {
@@ -137,50 +169,78 @@ RELAIS_DECL void server::running::open(server const& of, std::size_t count) {
                                   boost::asio::detached);
         }
     }
+    left = count;
     for (auto& s : seats)
-        s->thread = std::thread([&seat = *s] {
+        s->thread = std::thread([this, &seat = *s] {
             // A peer that is gone is told by a return value. The signal goes to the thread that wrote.
             sigset_t broken_pipe;
             sigemptyset(&broken_pipe);
             sigaddset(&broken_pipe, SIGPIPE);
             pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
             seat.worker.run();
+            if (--left == 0)
+                left.notify_all();
         });
 }
 
-RELAIS_DECL awaitable<> server::running::seat::wind_down(std::chrono::milliseconds patience) {
+RELAIS_DECL awaitable<> server::running::seat::drain(drain_plan plan) {
+    if (plan.notice.count() > 0)
+        co_await wait_at(pause, plan.notice);
     for (auto& l : listeners)
         l->stop();
     auto& all = connection_list::current();
     all.drain();
-    auto end = worker.now() + patience;
-    while (all.size() > 0 && worker.now() < end)
+    auto const end = worker.now() + plan.timeout;
+    drain_pace pace(worker.now(), plan.spread, some_share());
+    while (all.size() > 0 && worker.now() < end) {
+        all.drain_next(pace.due(worker.now(), all.to_be_asked()));
         co_await wait_at(pause, std::chrono::milliseconds(1));
+    }
     all.close();
-    end = worker.now() + std::chrono::milliseconds(500); // for stages to notice
-    while (all.size() > 0 && worker.now() < end)
+    auto const noticed = worker.now() + std::chrono::milliseconds(500); // by the stages
+    while (all.size() > 0 && worker.now() < noticed)
         co_await wait_at(pause, std::chrono::milliseconds(1));
     worker.stop();
+}
+
+RELAIS_DECL bool server::running::drain(phase next, drain_plan plan) {
+    auto before = phase::serving;
+    if (!present.compare_exchange_strong(before, next))
+        return false;
+    ready->store(false, std::memory_order_relaxed);
+    if (managed)
+        notify_service_manager("STOPPING=1");
+    for (auto& s : seats)
+        s->worker.post([&seat = *s, plan] {
+            boost::asio::co_spawn(seat.worker.context(), seat.drain(plan), boost::asio::detached);
+        });
+    return true;
+}
+
+RELAIS_DECL void server::drain() {
+    if (auto now = running_.load())
+        now->drain(running::phase::draining,
+                   {options_.drain_notice, options_.drain_spread, options_.drain_timeout});
+}
+
+RELAIS_DECL void server::drain_quickly() {
+    if (auto now = running_.load())
+        now->drain(running::phase::draining, {{}, {}, options_.stop_timeout});
 }
 
 RELAIS_DECL void server::stop() {
     auto now = running_.load();
     if (!now)
         return;
-    if (now->stopping.exchange(true)) {
+    if (!now->drain(running::phase::stopping, {{}, {}, options_.stop_timeout})) {
+        auto before = now->present.exchange(running::phase::stopping);
         for (auto& s : now->seats)
             s->worker.stop();
-        return;
+        if (before == running::phase::stopping) // somebody else waits
+            return;
     }
-    for (auto& s : now->seats)
-        s->worker.post([&seat = *s, patience = options_.stop_timeout] {
-            boost::asio::co_spawn(seat.worker.context(), seat.wind_down(patience),
-                                  boost::asio::detached);
-        });
     now->join();
     running_.store(nullptr);
-    now->ended = true;
-    now->ended.notify_all();
 }
 
 RELAIS_DECL int server::run() {
@@ -194,13 +254,23 @@ RELAIS_DECL int server::run() {
         auto now = running_.load();
         if (!now) // somebody has stopped it meanwhile
             return 0;
-        std::thread stopping;
+        for (auto const& one : inherited_sockets::current().all())
+            if (std::find(now->endpoints.begin(), now->endpoints.end(), one.address) ==
+                now->endpoints.end())
+                report("the service manager passed " + one.address.to_string() + " (" + one.name +
+                       "), but nothing listens there: clients wait in vain; add a listen() or take "
+                       "it out "
+                       "of the socket unit");
+        now->managed = notify_service_manager("READY=1");
         std::thread waiting;
         if (signals) {
             signals->async_wait([&](boost::system::error_code error, int) {
                 if (error)
                     return;
-                stopping = std::thread([this] { stop(); });
+                if (::isatty(STDIN_FILENO))
+                    drain_quickly();
+                else
+                    drain();
                 signals->async_wait([this](boost::system::error_code again, int) {
                     if (!again)
                         stop();
@@ -208,12 +278,12 @@ RELAIS_DECL int server::run() {
             });
             waiting = std::thread([&] { listening.run(); });
         }
-        now->ended.wait(false);
+        for (auto left = now->left.load(); left; left = now->left.load())
+            now->left.wait(left);
         listening.stop();
         if (waiting.joinable())
             waiting.join();
-        if (stopping.joinable())
-            stopping.join();
+        stop();
         return 0;
     } catch (startup_error const& error) {
         report(error.what());
