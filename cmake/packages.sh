@@ -16,15 +16,15 @@ if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
     for package in "$@"; do
         case $package in
         g++) command=c++ ;;
-        cmake | curl | openssl) command=$package ;;
+        cmake | curl | git | openssl | pkg-config) command=$package ;;
         python3-*) command=python3 ;;
         *) continue ;; # CMake names the libraries that it lacks
         esac
         command -v "$command" > /dev/null || fail "$command is missing. relais needs a C++20 compiler, CMake, Boost 1.81 and" \
-            "OpenSSL 3, its gateway CLI11, its tests Catch2, curl, nginx and Python's websockets; on Fedora: dnf install" \
-            "gcc-c++ cmake ninja-build ccache boost-devel openssl-devel catch-devel cli11-devel openssl curl nginx" \
-            "python3-websockets; on macOS: brew install cmake ninja ccache boost openssl@3 catch2 cli11 nginx, and" \
-            "pip install websockets."
+            "OpenSSL 3, its gateway CLI11, its tests Catch2, curl, git, pkg-config, nginx and Python's websockets; on Fedora:" \
+            "dnf install gcc-c++ cmake ninja-build ccache boost-devel openssl-devel catch-devel cli11-devel openssl curl" \
+            "git pkgconf nginx python3-websockets; on macOS: brew install cmake ninja ccache boost openssl@3 catch2 cli11" \
+            "pkgconf nginx, and pip install websockets."
     done
     exit 0
 fi

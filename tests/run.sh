@@ -27,7 +27,8 @@ step() {
 }
 
 step install
-sh cmake/packages.sh g++ cmake ninja-build ccache boost libssl-dev catch2 libcli11-dev openssl curl python3-websockets
+sh cmake/packages.sh g++ cmake ninja-build ccache boost libssl-dev catch2 libcli11-dev openssl curl git pkg-config \
+    python3-websockets
 
 # nginx is unpacked, not installed: its package would start a server on port 80.
 PATH=$PWD/build/tools/usr/sbin:$PATH:/usr/sbin:/sbin

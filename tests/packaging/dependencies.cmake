@@ -1,4 +1,5 @@
-# Configures the consumer where CASE is missing or too old, and looks for the sentence.
+# Configures the consumer where CASE is missing or too old, and looks for the sentence: in the tree of relais and in the
+# installed package.
 
 cmake_minimum_required(VERSION 3.21)
 
@@ -39,15 +40,19 @@ elseif(CASE STREQUAL "old_openssl")
     fake_openssl(0x1010117fL "1.1.1w  11 Sep 2023")
     set(sentence "${openssl}")
     string(REPLACE "newer" "newer \\(1.1.1w was found\\)" sentence "${sentence}")
+elseif(CASE STREQUAL "no_regex")
+    set(beside "asio\\;beast")
+    set(sentence "relais needs Boost.Regex too: add regex to BOOST_INCLUDE_LIBRARIES")
 else()
     message(FATAL_ERROR "no case '${CASE}'")
 endif()
 
-execute_process(RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output COMMAND ${CMAKE_COMMAND}
-    -S "${CMAKE_CURRENT_LIST_DIR}/consumer" -B "${BINARY}/build" -G "${GENERATOR}"
-    "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DRELAIS_SOURCE=${SOURCE}"
-    "-DCMAKE_FIND_ROOT_PATH=${BINARY}/prefix" -DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY
+set(configure ${CMAKE_COMMAND} -S "${CMAKE_CURRENT_LIST_DIR}/consumer" -B "${BINARY}/build" -G "${GENERATOR}"
+    "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DWAY=${WAY}" "-DRELAIS=${RELAIS}" "-DBOOST_BESIDE=${beside}"
+    "-DCMAKE_FIND_ROOT_PATH=${BINARY}/prefix\\;${RELAIS}" -DCMAKE_FIND_ROOT_PATH_MODE_INCLUDE=ONLY
     -DCMAKE_FIND_ROOT_PATH_MODE_LIBRARY=ONLY -DCMAKE_FIND_ROOT_PATH_MODE_PACKAGE=ONLY)
+execute_process(COMMAND ${configure} -DRELAIS_VERSION=${VERSION}
+    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
 if(result EQUAL 0)
     message(FATAL_ERROR "${CASE}: the consumer was configured all the same:\n${output}")
 endif()
@@ -56,3 +61,13 @@ if(NOT line MATCHES "${sentence}")
     message(FATAL_ERROR "${CASE}: the message is not the one expected:\n${output}")
 endif()
 message(STATUS "${CMAKE_MATCH_0}")
+
+# Who can do without is told the same, and goes on.
+if(WAY STREQUAL "find_package")
+    execute_process(COMMAND ${configure} -URELAIS_VERSION
+        RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    string(REGEX REPLACE "[ \n]+" " " line "${output}")
+    if(NOT result EQUAL 0 OR NOT line MATCHES "${sentence}" OR NOT line MATCHES "the consumer does without relais")
+        message(FATAL_ERROR "${CASE}: a project that does without relais does not get through:\n${output}")
+    endif()
+endif()
