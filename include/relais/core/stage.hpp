@@ -259,6 +259,7 @@ public:
     /// Does not compile where the chain is not complete, see `require_complete`.
     template <class S>
         requires(!std::is_same_v<std::remove_cvref_t<S>, any_chain>)
+    // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): it hides none, as it requires above
     explicit any_chain(S&& stage_or_chain) {
         require_complete<In>(stage_or_chain);
         keep(stage(std::forward<S>(stage_or_chain)));

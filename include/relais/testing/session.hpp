@@ -28,6 +28,7 @@ class session {
 public:
     /// \param chain of connections, prepared here. \param near how the gateway's end behaves, \param far the client's.
     template <class Chain>
+    // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): a session is neither copied nor moved
     explicit session(Chain&& chain, memory_options near = {}, memory_options far = {})
         : chain_(std::forward<Chain>(chain)), worker_({.time = &clock_}) {
         chain_.prepare();

@@ -254,6 +254,8 @@ consteval mistake mistake_of_stage() {
                                                                            : mistake::wrong_faces;
     } else if constexpr (called_somehow<F const>) {
         return mistake::wrong_result;
+        // The next two are not one condition: the second is instantiated where the first does not hold.
+        // NOLINTNEXTLINE(bugprone-branch-clone)
     } else if constexpr (!deduced_faces<F>().empty()) {
         return mistake::not_const;
     } else if constexpr (!deduced_mixed_faces<F>().empty()) {

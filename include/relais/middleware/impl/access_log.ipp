@@ -19,6 +19,7 @@
 #include <poll.h>
 #include <string>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -51,7 +52,7 @@ RELAIS_DECL void access_log_stage::output::open() {
                    O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
     if (descriptor < 0)
         throw startup_error("access_log({.file = \"" + options.file +
-                            "\"}) cannot be opened: " + std::strerror(errno) +
+                            "\"}) cannot be opened: " + std::generic_category().message(errno) +
                             "; name a file in a directory that this program may write to");
     struct stat about {};
     bool known = ::fstat(descriptor, &about) == 0;
@@ -91,8 +92,8 @@ RELAIS_DECL std::size_t access_log_stage::output::write(lines const& from, std::
             break;
         } else if (errno != EINTR) {
             if (!failing.exchange(true))
-                report("the access log cannot be written to: " + std::string(std::strerror(errno)) +
-                       "; lines are lost");
+                report("the access log cannot be written to: " +
+                       std::generic_category().message(errno) + "; lines are lost");
             done = text.size();
         }
     }
@@ -201,7 +202,7 @@ RELAIS_DECL std::string_view access_log_stage::lines::date() {
         };
         std::memcpy(date_text, "00/Jan/0000:00:00:00 +0000", sizeof date_text);
         two(0, utc.tm_mday);
-        months.copy(date_text + 3, 3, static_cast<std::size_t>(3 * utc.tm_mon));
+        months.copy(date_text + 3, 3, 3 * static_cast<std::size_t>(utc.tm_mon));
         two(7, (utc.tm_year + 1900) / 100);
         two(9, (utc.tm_year + 1900) % 100);
         two(12, utc.tm_hour);

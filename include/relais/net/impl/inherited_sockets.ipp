@@ -18,7 +18,7 @@ RELAIS_DECL inherited_sockets const& inherited_sockets::current() {
         inherited_sockets made(std::getenv("LISTEN_PID"), std::getenv("LISTEN_FDS"),
                                std::getenv("LISTEN_FDNAMES"));
         for (auto name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) // not for our children
-            ::unsetenv(name);
+            ::unsetenv(name); // once, at the start. NOLINT(concurrency-mt-unsafe)
         return made;
     }();
     return taken;

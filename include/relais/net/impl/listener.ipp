@@ -11,13 +11,13 @@
 #include <boost/asio/post.hpp>
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -59,7 +59,7 @@ RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
     else if (error == EADDRNOTAVAIL)
         what += "this machine has no such address; 0.0.0.0 and [::] stand for all it has";
     else
-        what += std::string(std::strerror(error)) + "; check the address";
+        what += std::generic_category().message(error) + "; check the address";
     return startup_error(what);
 }
 
@@ -161,7 +161,7 @@ RELAIS_DECL listener::listener(listening_socket socket, any_chain<connection> ch
     gate_ = worker::current().watch(socket_.descriptor(), error);
     if (!gate_)
         throw startup_error("cannot watch " + socket_.address().to_string() + ": " +
-                            std::strerror(error));
+                            std::generic_category().message(error));
     gate_->readable = true;
 }
 

@@ -323,6 +323,7 @@ typename pump_pair<Follower>::step pump_pair<Follower>::fill_pipe(direction& d, 
 #endif
 
 template <class Follower>
+// NOLINTNEXTLINE(performance-unnecessary-value-param): both are moved from, which is not seen in a template
 void pump_pair<Follower>::end_with(std::string farewell_to_right, std::string farewell_to_left) {
     right_bound_.farewell = std::move(farewell_to_right);
     left_bound_.farewell = std::move(farewell_to_left);

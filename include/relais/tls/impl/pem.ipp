@@ -14,8 +14,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <stdexcept>
+#include <system_error>
 
 namespace relais {
 
@@ -66,7 +66,7 @@ inline std::string read_file(std::string const& path, std::string const& what) {
                                  " may not be read by this user: change its owner or its mode");
         if (error == EISDIR)
             return startup_error(file + " is a directory: give the path of a PEM file");
-        return startup_error(file + " cannot be read: " + std::strerror(error));
+        return startup_error(file + " cannot be read: " + std::generic_category().message(error));
     };
     std::unique_ptr<std::FILE, free_with<&std::fclose>> const file(std::fopen(path.c_str(), "rb"));
     if (!file)
