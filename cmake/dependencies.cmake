@@ -37,7 +37,7 @@ endif()
 
 if(NOT TARGET OpenSSL::SSL)
     find_package(OpenSSL 3.0 QUIET)
-    if(NOT OPENSSL_FOUND OR NOT TARGET OpenSSL::SSL)
+    if(NOT OpenSSL_FOUND OR NOT TARGET OpenSSL::SSL)
         set(RELAIS_OPENSSL_OLD "")
         if(OPENSSL_VERSION)
             set(RELAIS_OPENSSL_OLD " (${OPENSSL_VERSION} was found)")
