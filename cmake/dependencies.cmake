@@ -4,6 +4,11 @@
 # itself is taken as it is; what is found here is not seen by the parent, and reaches it through our targets all the
 # same.
 
+# FindBoost finds headers that were unpacked and not installed, too.
+if(POLICY CMP0167)
+    cmake_policy(SET CMP0167 OLD)
+endif()
+
 set(RELAIS_MISSING "")
 
 if(TARGET Boost::asio AND TARGET Boost::beast AND TARGET Boost::regex)

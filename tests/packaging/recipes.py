@@ -1,4 +1,5 @@
-"""What vcpkg.json and conanfile.py say of relais is what CMakeLists.txt, dependencies.cmake and the headers say.
+"""What vcpkg.json, conanfile.py and CHANGELOG.md say of relais is what CMakeLists.txt, dependencies.cmake and the headers
+say.
 
 usage: recipes.py SOURCE
 """
@@ -44,6 +45,9 @@ for file in (source / "include").rglob("*.?pp"):
     libraries.update(re.findall(r"#include <boost/(\w+)", file.read_text()))
 libraries.discard("version")
 check(libraries, "no header includes Boost")
+
+newest = re.search(r"^## \[([^\]]+)\]", text("CHANGELOG.md"), re.M)
+check(newest and newest[1] == version, f"CHANGELOG.md begins with another version than {version}")
 
 port = json.loads(text("cmake/vcpkg/vcpkg.json"))
 check(port["name"] == "relais", "vcpkg.json: the name")
