@@ -5,6 +5,8 @@
 #include <relais/net/listener.hpp>
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -65,6 +67,34 @@ TEST_CASE("inherited sockets: those that listen are found, by address and by nam
     CHECK(sockets.find(socket_address()) == nullptr);
     CHECK((::fcntl(web.descriptor, F_GETFD) & FD_CLOEXEC) != 0);
     CHECK((::fcntl(web.descriptor, F_GETFL) & O_NONBLOCK) != 0);
+    int at_once = 0;
+    socklen_t size = sizeof at_once;
+    REQUIRE(::getsockopt(web.descriptor, IPPROTO_TCP, TCP_NODELAY, &at_once, &size) == 0);
+    CHECK(at_once != 0);
+}
+
+TEST_CASE("inherited sockets: one for every address is found by either of its names") {
+    namespace ip = boost::asio::ip;
+    bool const only_6 = GENERATE(false, true);
+    int const descriptor = ::socket(AF_INET6, SOCK_STREAM, 0);
+    if (descriptor < 0)
+        return; // a machine without IPv6
+    int const option = only_6;
+    REQUIRE(::setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &option, sizeof option) == 0);
+    socket_address const any(ip::address_v6::any(), 0);
+    REQUIRE(::bind(descriptor, any.data(), any.size()) == 0);
+    REQUIRE(::listen(descriptor, 1) == 0);
+    REQUIRE(::dup2(descriptor, passed::first) >= 0);
+    ::close(descriptor);
+    inherited_sockets const sockets(std::to_string(::getpid()).c_str(), "1", "web", passed::first);
+    auto const& web = sockets.named("web");
+    auto const port = web.address.port();
+    CHECK(sockets.find(web.address) == &web);
+    CHECK(sockets.find(socket_address(ip::address_v4::any(), port)) == (only_6 ? nullptr : &web));
+    CHECK(sockets.find(socket_address(ip::make_address("127.0.0.1"), port)) == nullptr);
+    CHECK(sockets.find(socket_address(ip::address_v4::any(),
+                                      static_cast<std::uint16_t>(port - 1))) == nullptr);
+    ::close(passed::first);
 }
 
 TEST_CASE("inherited sockets: what is not for this process, or no number, is nothing") {

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <poll.h>
 #include <stdexcept>
 #include <string>
 #include <sys/socket.h>
@@ -92,6 +93,47 @@ TEST_CASE("listen: a port in use is found although it could be shared") {
     CHECK(refusal(where) == "listens");
 }
 
+TEST_CASE("listen: beside a predecessor a port in use is shared") {
+    auto all = listening_socket::open(endpoint::parse("127.0.0.1:0"), 2);
+    auto const where = endpoint::parse(all[0].address().to_string());
+    auto successors = listening_socket::open(where, 2, listen_beside::predecessor);
+    REQUIRE(successors.size() == 2);
+    CHECK(successors[1].address() == all[0].address());
+    all.clear();
+    CHECK(connects(successors[0].address()));
+    auto chosen =
+        listening_socket::open(endpoint::parse("127.0.0.1:0"), 3, listen_beside::predecessor);
+    REQUIRE(chosen.size() == 3);
+    CHECK(chosen[2].address() == chosen[0].address());
+    CHECK(chosen[0].address().port() != 0);
+}
+
+TEST_CASE("listen: a socket that turns away takes those that have begun, and nobody new") {
+    bool const shared = GENERATE(true, false);
+    auto all = listening_socket::open(endpoint::parse("127.0.0.1:0"), 1,
+                                      shared ? listen_beside::predecessor : listen_beside::nobody);
+    auto const& at = all[0].address();
+    int const before = ::socket(AF_INET, SOCK_STREAM, 0);
+    int const after = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    REQUIRE(::connect(before, at.data(), at.size()) == 0);
+    bool const turns = all[0].turn_away();
+    if (shared && !turns)
+        return; // a kernel that migrates
+    CHECK(turns == shared);
+    CHECK(::connect(after, at.data(), at.size()) < 0);
+    // On this interface a handshake that is not dropped has ended when connect() returns.
+    pollfd waiting{after, POLLOUT, 0};
+    CHECK(::poll(&waiting, 1, 0) == (shared ? 0 : 1));
+    int const accepted = ::accept(all[0].descriptor(), nullptr, nullptr);
+    CHECK(accepted >= 0);
+    char byte = 'x';
+    REQUIRE(::send(before, &byte, 1, 0) == 1);
+    pollfd there{accepted, POLLIN, 0};
+    CHECK(::poll(&there, 1, 5000) == 1);
+    for (int descriptor : {before, after, accepted})
+        ::close(descriptor);
+}
+
 TEST_CASE("listen: an address that this machine does not have") {
     CHECK_THAT(refusal(endpoint::parse("192.0.2.1:0")),
                Contains("this machine has no such address"));
@@ -130,6 +172,33 @@ TEST_CASE("listen: a live Unix socket is refused, and stays") {
     CHECK_THAT(refusal(f.socket()),
                Contains("cannot listen on unix:" + f.socket().path + ": the address is in use"));
     CHECK(connects(live[0].address()));
+}
+
+TEST_CASE("listen: beside a predecessor the path of a live Unix socket is taken over") {
+    folder f;
+    auto live = listening_socket::open(f.socket(), 2);
+    int const before = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    auto const at = socket_address::unix_path(f.socket().path);
+    REQUIRE(::connect(before, at.data(), at.size()) == 0);
+    auto successor = listening_socket::open(f.socket(), 2, listen_beside::predecessor);
+    CHECK_FALSE(std::filesystem::exists(f.socket().path + '~'));
+    CHECK(successor[0].address().path() == f.socket().path);
+    // Who came before waits at the one, who comes now at the other.
+    int const accepted = ::accept(live[0].descriptor(), nullptr, nullptr);
+    CHECK(accepted >= 0);
+    CHECK(connects(at));
+    int const second = ::accept(successor[0].descriptor(), nullptr, nullptr);
+    CHECK(second >= 0);
+    for (int descriptor : {before, accepted, second})
+        ::close(descriptor);
+    live.clear();
+    CHECK(std::filesystem::exists(f.socket().path)); // it is not the one that it made
+    CHECK(connects(at));
+    successor.clear();
+    CHECK_FALSE(std::filesystem::exists(f.socket().path));
+    std::ofstream(f.socket().path) << "precious";
+    CHECK_THROWS_WITH(listening_socket::open(f.socket(), 1, listen_beside::predecessor),
+                      Contains("that is no socket"));
 }
 
 TEST_CASE("listen: a file that is no socket is refused, and stays") {

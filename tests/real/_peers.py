@@ -62,10 +62,10 @@ class Gateway:
     """The program of test_gateway.cpp. Options are its words, with "_" for "-"; a list gives a word several times.
 
     `passed` is a listening socket that it gets as a service manager passes it, under the name "web"; `notified` the path of the
-    socket to which it tells how it is.
+    socket to which it tells how it is, every `watchdog` seconds too.
     """
 
-    def __init__(self, http="127.0.0.1:0", passed=None, notified=None, **options):
+    def __init__(self, http="127.0.0.1:0", passed=None, notified=None, watchdog=None, **options):
         words = [f"http={http}"] if http else []
         for name, values in options.items():
             for value in values if isinstance(values, list) else [values]:
@@ -74,6 +74,8 @@ class Gateway:
         command, environment, more = [str(BIN / "real_test_gateway"), *words], dict(os.environ), {}
         if notified:
             environment["NOTIFY_SOCKET"] = str(notified)
+        if watchdog:
+            environment["WATCHDOG_USEC"] = str(int(watchdog * 1e6))
         if passed:
             environment.update(LISTEN_FDS="1", LISTEN_FDNAMES="web")
             command = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *command]
@@ -156,17 +158,20 @@ class Wire:
         self.buffer = b""
 
     @classmethod
-    def dial(cls, port, receive_buffer=None, patience=PATIENCE):
-        s = socket.socket()
+    def dial(cls, where, receive_buffer=None, patience=PATIENCE):
+        """`where` is a port, or the path of a Unix socket."""
+        is_port = isinstance(where, int)
+        s = socket.socket(socket.AF_INET if is_port else socket.AF_UNIX)
         if receive_buffer:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         s.settimeout(patience)
         try:
-            s.connect((LOCAL, port))
+            s.connect((LOCAL, where) if is_port else str(where))
         except OSError:
             s.close()
             raise
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if is_port:
+            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(s)
 
     def __enter__(self):

@@ -1,7 +1,7 @@
 /// \file
 /// The gateway that the real peers talk to, put together from its command line:
 ///
-///     workers=2  drain-notice=MS  drain-spread=MS  drain-timeout=MS
+///     workers=2  share-ports=1  drain-notice=MS  drain-spread=MS  drain-timeout=MS
 ///     http=127.0.0.1:0  https=127.0.0.1:0  relay=127.0.0.1:0,HOST:PORT
 ///     tls-relay=127.0.0.1:0,HOST:PORT  certificate=FILE,KEY  tickets=N  handshake-timeout=MS
 ///     route=/PREFIX,URL  ready=/PATH  ca=FILE  forwarded=both  via=NAME  underscores=keep
@@ -141,6 +141,7 @@ int main(int argc, char** argv) try {
     options.drain_spread = {};
     options.drain_timeout = std::chrono::seconds(1);
     given.number("workers", options.workers);
+    given.number("share-ports", options.share_ports);
     given.duration("drain-notice", options.drain_notice);
     given.duration("drain-spread", options.drain_spread);
     given.duration("drain-timeout", options.drain_timeout);

@@ -185,6 +185,28 @@ TEST_CASE("server: what is wrong is said at the start, and nothing is thrown bef
     CHECK_FALSE(std::filesystem::exists(f.path / "s"));
 }
 
+TEST_CASE("server: two may have a port when they say so, but not two listen() of one") {
+    auto options = quiet();
+    server first(options);
+    first.listen("127.0.0.1:0", http() | respond(200, "first\n"));
+    first.start();
+    auto const where = first.endpoints()[0].to_string();
+    options.share_ports = true;
+    server second(options);
+    second.listen(where, http() | respond(200, "second\n"));
+    second.start();
+    CHECK(second.endpoints() == first.endpoints());
+    first.stop();
+    loopback_client client(second.endpoints()[0]);
+    client.send(get);
+    CHECK(content_of(client.response()) == "second\n");
+    server third(options);
+    third.listen(where, http() | respond(204));
+    third.listen(where, http() | respond(204));
+    CHECK(refusal(third) == "cannot listen on " + where + ": an earlier listen() has " + where +
+                                " already; give each a place of its own, or both one chain");
+}
+
 TEST_CASE("server: a drain that would cut what it has not asked yet is refused at the start") {
     auto options = quiet();
     options.drain_timeout = options.drain_spread - 1ms;

@@ -19,6 +19,8 @@ public:
         int descriptor;
         std::string name; ///< of the socket unit, or its FileDescriptorName
         socket_address address;
+        bool every_address =
+            false; ///< `[::]` with IPv4: what a socket unit with a port alone opens
     };
 
     /// Those of this process. The first call takes them over, and the variables out of the environment: before there are
@@ -30,7 +32,8 @@ public:
     /// \param first the first descriptor.
     inherited_sockets(char const* pid, char const* count, char const* names, int first = 3);
 
-    /// \return null when there is none with this address.
+    /// One that serves every address of both families serves 0.0.0.0 too, where nothing else does. \return null when
+    /// there is none with this address.
     one const* find(socket_address const& address) const noexcept;
 
     /// \throws startup_error when there is none of that name, or more than one.

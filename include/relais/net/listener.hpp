@@ -10,11 +10,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <sys/types.h>
 #include <vector>
 
 namespace relais {
 
-/// A socket that listens; closed with its owner, a Unix path removed by whom made it.
+/// Whether to listen where another process does.
+enum class listen_beside : std::uint8_t {
+    nobody,     ///< that is an error: mostly somebody forgot a process
+    predecessor ///< a process of the same user that drains soon: ports are shared, the path of a Unix socket is taken over
+};
+
+/// A socket that listens; closed with its owner, a Unix path removed by whom made it unless a successor has it.
 class listening_socket {
 public:
     listening_socket() noexcept = default;
@@ -30,9 +37,16 @@ public:
     /// service manager has opened already (`inherited_sockets`), the same one.
     ///
     /// A port that somebody listens on is found although SO_REUSEPORT is on. The path of a Unix socket whose server is
-    /// gone is taken over, that of a live one is not.
+    /// gone is taken over, that of a live one is not. Both are different beside a predecessor.
     /// \throws startup_error that says what is in the way and what to do.
-    static std::vector<listening_socket> open(endpoint const& where, std::size_t workers);
+    static std::vector<listening_socket> open(endpoint const& where, std::size_t workers,
+                                              listen_beside whom = listen_beside::nobody);
+
+    /// Has new connections go elsewhere, while those that have begun still come: they find another socket of the port when
+    /// their first packet is sent again, a second later. For what is closed soon and shares its port; does nothing
+    /// where the kernel hands over by itself what waits at a closed socket (net.ipv4.tcp_migrate_req).
+    /// \return whether those that have begun are worth to be waited for.
+    bool turn_away() noexcept;
 
 private:
     listening_socket(int descriptor, socket_address address) noexcept
@@ -40,13 +54,15 @@ private:
 
     static listening_socket bind_one(socket_address const& to, endpoint const& where,
                                      bool reuse_port);
-    static listening_socket bind_unix(socket_address const& to, endpoint const& where);
+    static listening_socket bind_unix(socket_address const& to, endpoint const& where,
+                                      listen_beside whom);
     static listening_socket share(int descriptor, socket_address const& address,
                                   endpoint const& where);
 
     int descriptor_ = -1;
     socket_address address_;
-    bool owns_path_ = false;
+    ino_t path_ = 0; ///< the file that it made at the path of a Unix socket; 0: none
+    bool shares_port_ = false;
 };
 
 /// Accepts connections on one worker and runs the chain for each.
@@ -59,6 +75,9 @@ public:
 
     /// Accepts until `stop()`. Runs out of descriptors: backs off for 50 to 500 ms and goes on.
     awaitable<> run();
+
+    /// Comes some time before `stop()`: see `listening_socket::turn_away`.
+    bool turn_away() noexcept { return socket_.turn_away(); }
 
     /// Accepts what waits in the queue, for it would be reset, and nothing more; from the worker's thread.
     void stop();

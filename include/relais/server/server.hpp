@@ -33,6 +33,9 @@ struct server_options {
     std::chrono::milliseconds drain_timeout = std::chrono::seconds(30);
     /// The same for `stop()`, and for a signal where standard input is a terminal: somebody waits.
     std::chrono::milliseconds stop_timeout = std::chrono::seconds(1);
+    /// Listen where another process of the same user listens already: a successor that starts before its predecessor
+    /// drains. To be set in both.
+    bool share_ports = false;
     /// How the workers learn of readiness.
     waiter_kind waiter = waiter_kind::native;
     /// Where the workers read the time; null: the system's clocks.

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -49,8 +51,17 @@ RELAIS_DECL inherited_sockets::inherited_sockets(char const* pid, char const* co
             continue;
         ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
         ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK);
-        all_.push_back({descriptor, std::string(name),
-                        socket_address::from_kernel(reinterpret_cast<sockaddr*>(&bound), length)});
+        auto const address =
+            socket_address::from_kernel(reinterpret_cast<sockaddr*>(&bound), length);
+        int one_family = 1;
+        if (!address.is_unix()) { // what is accepted inherits it
+            int one = 1;
+            ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        }
+        if (address.family() == AF_INET6)
+            ::getsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &one_family, &size);
+        all_.push_back(
+            {descriptor, std::string(name), address, !one_family && address.ip().is_unspecified()});
     }
 }
 
@@ -60,6 +71,10 @@ inherited_sockets::find(socket_address const& address) const noexcept {
         if (o.address == address ||
             (address.is_unix() && o.address.is_unix() && o.address.path() == address.path()))
             return &o;
+    if (address.family() == AF_INET && address.ip().is_unspecified())
+        for (auto const& o : all_)
+            if (o.every_address && o.address.port() == address.port())
+                return &o;
     return nullptr;
 }
 

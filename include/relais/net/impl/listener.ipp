@@ -20,33 +20,51 @@
 #include <system_error>
 #include <unistd.h>
 #include <utility>
+#if defined(__linux__)
+#include <linux/filter.h>
+#endif
 
 namespace relais {
 
 RELAIS_DECL listening_socket::listening_socket(listening_socket&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), address_(other.address_),
-      owns_path_(std::exchange(other.owns_path_, false)) {}
+      path_(std::exchange(other.path_, 0)), shares_port_(other.shares_port_) {}
 
 RELAIS_DECL listening_socket& listening_socket::operator=(listening_socket&& other) noexcept {
     close();
     descriptor_ = std::exchange(other.descriptor_, -1);
     address_ = other.address_;
-    owns_path_ = std::exchange(other.owns_path_, false);
+    path_ = std::exchange(other.path_, 0);
+    shares_port_ = other.shares_port_;
     return *this;
 }
 
 RELAIS_DECL void listening_socket::close() noexcept {
-    if (owns_path_)
-        ::unlink(std::string(address_.path()).c_str());
+    if (path_) {
+        std::string const path(address_.path());
+        struct stat there {};
+        if (::lstat(path.c_str(), &there) == 0 && there.st_ino == path_)
+            ::unlink(path.c_str());
+    }
     if (descriptor_ >= 0)
         ::close(descriptor_);
     descriptor_ = -1;
-    owns_path_ = false;
+    path_ = 0;
 }
 
 namespace detail {
 
 inline constexpr int backlog = 4096;
+
+/// Whether what waits at a closed socket goes to another one of its port.
+RELAIS_DECL bool kernel_migrates() noexcept {
+    int const file = ::open("/proc/sys/net/ipv4/tcp_migrate_req", O_RDONLY | O_CLOEXEC);
+    char said = '0';
+    bool const read = file >= 0 && ::read(file, &said, 1) == 1;
+    if (file >= 0)
+        ::close(file);
+    return read && said != '0';
+}
 
 RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
     std::string what = "cannot listen on " + where.to_string() + ": ";
@@ -94,9 +112,11 @@ RELAIS_DECL listening_socket listening_socket::bind_one(socket_address const& to
 }
 
 RELAIS_DECL listening_socket listening_socket::bind_unix(socket_address const& to,
-                                                         endpoint const& where) {
+                                                         endpoint const& where,
+                                                         listen_beside whom) {
     struct stat there {};
     std::string path(to.path());
+    bool beside = false;
     if (::lstat(path.c_str(), &there) == 0) {
         if (!S_ISSOCK(there.st_mode))
             throw startup_error(
@@ -105,13 +125,25 @@ RELAIS_DECL listening_socket listening_socket::bind_unix(socket_address const& t
         int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         int failed = ::connect(probe, to.data(), to.size()) < 0 ? errno : 0;
         ::close(probe);
-        if (failed != ECONNREFUSED)
+        beside = failed != ECONNREFUSED;
+        if (beside && whom == listen_beside::nobody)
             throw detail::cannot_listen(where, EADDRINUSE);
-        ::unlink(path.c_str()); // its server is gone
+        if (!beside)
+            ::unlink(path.c_str()); // its server is gone
     }
-    auto made = bind_one(to, where, false);
+    // In the place of a live one it comes at once: between the two there is no moment without a socket.
+    std::string const first = beside ? path + '~' : path;
+    if (beside)
+        ::unlink(first.c_str());
+    auto made = bind_one(beside ? socket_address::unix_path(first) : to, where, false);
     made.address_ = to;
-    made.owns_path_ = true;
+    if (::lstat(first.c_str(), &there) == 0)
+        made.path_ = there.st_ino;
+    if (beside && ::rename(first.c_str(), path.c_str()) < 0) {
+        int const error = errno;
+        ::unlink(first.c_str());
+        throw detail::cannot_listen(where, error);
+    }
     return made;
 }
 
@@ -123,8 +155,8 @@ RELAIS_DECL listening_socket listening_socket::share(int descriptor, socket_addr
     return {same, address};
 }
 
-RELAIS_DECL std::vector<listening_socket> listening_socket::open(endpoint const& where,
-                                                                 std::size_t workers) {
+RELAIS_DECL std::vector<listening_socket>
+listening_socket::open(endpoint const& where, std::size_t workers, listen_beside whom) {
     std::vector<listening_socket> all;
     auto share_all = [&](int descriptor, socket_address const& address) {
         while (all.size() < workers)
@@ -144,15 +176,38 @@ RELAIS_DECL std::vector<listening_socket> listening_socket::open(endpoint const&
         return all;
     }
     if (where.is_unix()) {
-        all.push_back(bind_unix(addresses.front(), where));
+        all.push_back(bind_unix(addresses.front(), where, whom));
         share_all(all.front().descriptor(), all.front().address());
         return all;
     }
+    auto first = addresses.front();
     // Once without SO_REUSEPORT: with it, two servers would share the port and nobody would be told.
-    auto first = bind_one(addresses.front(), where, false).address();
-    for (std::size_t i = 0; i < workers; ++i)
+    if (whom == listen_beside::nobody)
+        first = bind_one(first, where, false).address();
+    for (std::size_t i = 0; i < workers; ++i) {
         all.push_back(bind_one(first, where, true));
+        all.back().shares_port_ = whom == listen_beside::predecessor;
+        first = all.back().address(); // the others have the port that was chosen for port 0
+    }
     return all;
+}
+
+RELAIS_DECL bool listening_socket::turn_away() noexcept {
+#if defined(__linux__)
+    if (!shares_port_ || detail::kernel_migrates())
+        return false;
+    // The kernel resets what has not been accepted when the socket is closed. So nothing may begin before: a packet with SYN
+    // and without ACK is dropped; what answers a handshake that has begun passes. Offset 13 of a TCP header has its flags.
+    sock_filter program[] = {{BPF_LD | BPF_B | BPF_ABS, 0, 0, 13},
+                             {BPF_ALU | BPF_AND | BPF_K, 0, 0, 0x12},
+                             {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0x02},
+                             {BPF_RET | BPF_K, 0, 0, 0},
+                             {BPF_RET | BPF_K, 0, 0, 0xffffffff}};
+    sock_fprog const all{sizeof program / sizeof *program, program};
+    return ::setsockopt(descriptor_, SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof all) == 0;
+#else
+    return false;
+#endif
 }
 
 RELAIS_DECL listener::listener(listening_socket socket, any_chain<connection> chain)

@@ -13,6 +13,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -75,11 +76,15 @@ struct server::running {
     std::shared_ptr<std::atomic<bool>> ready;
     std::atomic<bool> managed{false}; ///< a service manager was told that it is ready
     std::atomic<phase> present{phase::serving};
-    std::atomic<std::size_t> left{0}; ///< threads that have not ended
+    std::atomic<std::size_t> left{0};     ///< threads that have not ended
+    std::atomic<std::size_t> answered{0}; ///< workers that got round to what `watchdog` asked last
 
     /// \return false where it does not serve any more.
     bool drain(phase next, drain_plan plan);
     void open(server const& of, std::size_t count);
+
+    /// Tells the service manager time and again that no worker is stuck.
+    void watchdog(boost::asio::steady_timer& timer, std::chrono::microseconds limit);
 
     /// For a start that failed half-way.
     void end_at_once() {
@@ -159,8 +164,15 @@ RELAIS_DECL void server::running::open(server const& of, std::size_t count) {
         seats.back()->connections = &connection_list::current();
     }
     for (auto const& p : of.places_) {
-        auto sockets = listening_socket::open(endpoint::parse(p.where), count);
-        endpoints.push_back(sockets.front().address());
+        auto sockets = listening_socket::open(endpoint::parse(p.where), count,
+                                              of.options_.share_ports ? listen_beside::predecessor
+                                                                      : listen_beside::nobody);
+        auto const& address = sockets.front().address();
+        if (std::find(endpoints.begin(), endpoints.end(), address) != endpoints.end())
+            throw startup_error("cannot listen on " + p.where + ": an earlier listen() has " +
+                                address.to_string() +
+                                " already; give each a place of its own, or both one chain");
+        endpoints.push_back(address);
         for (std::size_t i = 0; i < count; ++i) {
             auto& s = *seats[i];
             worker::scoped_current on(s.worker);
@@ -186,6 +198,11 @@ RELAIS_DECL void server::running::open(server const& of, std::size_t count) {
 RELAIS_DECL awaitable<> server::running::seat::drain(drain_plan plan) {
     if (plan.notice.count() > 0)
         co_await wait_at(pause, plan.notice);
+    bool awaited = false;
+    for (auto& l : listeners)
+        awaited |= l->turn_away();
+    if (awaited) // handshakes over long distances
+        co_await wait_at(pause, std::chrono::milliseconds(200));
     for (auto& l : listeners)
         l->stop();
     auto& all = connection_list::current();
@@ -215,6 +232,21 @@ RELAIS_DECL bool server::running::drain(phase next, drain_plan plan) {
             boost::asio::co_spawn(seat.worker.context(), seat.drain(plan), boost::asio::detached);
         });
     return true;
+}
+
+RELAIS_DECL void server::running::watchdog(boost::asio::steady_timer& timer,
+                                           std::chrono::microseconds limit) {
+    if (answered == seats.size()) {
+        notify_service_manager("WATCHDOG=1");
+        answered = 0;
+        for (auto& s : seats)
+            s->worker.post([this] { ++answered; });
+    }
+    timer.expires_after(limit / 4);
+    timer.async_wait([this, &timer, limit](boost::system::error_code error) {
+        if (!error)
+            watchdog(timer, limit);
+    });
 }
 
 RELAIS_DECL void server::drain() {
@@ -262,8 +294,13 @@ RELAIS_DECL int server::run() {
                        "it out "
                        "of the socket unit");
         now->managed = notify_service_manager("READY=1");
-        std::thread waiting;
-        if (signals) {
+        auto const limit = watchdog_limit();
+        boost::asio::steady_timer timer(listening);
+        if (limit.count() > 0) {
+            now->answered = now->seats.size();
+            now->watchdog(timer, limit);
+        }
+        if (signals)
             signals->async_wait([&](boost::system::error_code error, int) {
                 if (error)
                     return;
@@ -276,13 +313,11 @@ RELAIS_DECL int server::run() {
                         stop();
                 });
             });
-            waiting = std::thread([&] { listening.run(); });
-        }
+        std::thread waiting([&] { listening.run(); });
         for (auto left = now->left.load(); left; left = now->left.load())
             now->left.wait(left);
         listening.stop();
-        if (waiting.joinable())
-            waiting.join();
+        waiting.join();
         stop();
         return 0;
     } catch (startup_error const& error) {

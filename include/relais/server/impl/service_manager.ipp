@@ -2,11 +2,14 @@
 
 #include <relais/server/service_manager.hpp>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace relais {
@@ -29,6 +32,26 @@ RELAIS_DECL bool notify_service_manager(std::string_view state) noexcept {
                                reinterpret_cast<sockaddr const*>(&to), size);
     ::close(descriptor);
     return sent == static_cast<ssize_t>(state.size());
+}
+
+RELAIS_DECL reload_notice::reload_notice() noexcept {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    char text[64];
+    std::snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%lld",
+                  static_cast<long long>(now.tv_sec) * 1000000 + now.tv_nsec / 1000);
+    notify_service_manager(text);
+}
+
+RELAIS_DECL std::chrono::microseconds watchdog_limit() noexcept {
+    auto number = [](char const* name) {
+        auto const* text = std::getenv(name);
+        return text ? std::strtoll(text, nullptr, 10) : 0LL;
+    };
+    auto const pid = number("WATCHDOG_PID");
+    if (pid && pid != ::getpid())
+        return {};
+    return std::chrono::microseconds(std::max(number("WATCHDOG_USEC"), 0LL));
 }
 
 } // namespace relais
