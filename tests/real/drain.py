@@ -198,13 +198,13 @@ class Restart(Test):
 
     def side_by_side(self, *places, **options):
         """A gateway that ends when the next one has started."""
-        gateway = None
+        where = itertools.cycle(places)
+        gateway = Gateway(http=next(where), workers=2, **options)
         try:
-            for where in itertools.cycle(places):
-                before, gateway = gateway, Gateway(http=where, workers=2, **options)
-                if before:
-                    before.close()
+            while True:
                 yield gateway
+                before, gateway = gateway, Gateway(http=next(where), workers=2, **options)
+                before.close()
         finally:
             gateway.close()
 

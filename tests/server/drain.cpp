@@ -149,8 +149,10 @@ TEST_CASE("drain: an idle connection ends in order; a request that is there alre
     for (auto* client : {&asking, &queued, &blocking}) {
         CHECK(content_of(client->response()) == "here\n");
         CHECK(client->rest().empty());
+        client->close();
     }
     CHECK(idle.rest().empty());
+    idle.close();
     CHECK(run.returns());
 }
 
@@ -208,7 +210,7 @@ TEST_CASE("drain: plain bytes go on until the time is over") {
     bool const ends = GENERATE(true, false);
     options.drain_timeout = ends ? 2h : 1ms;
     server srv(options);
-    srv.listen("127.0.0.1:0", relay(upstream.url()));
+    srv.listen("127.0.0.1:0", relay(upstream.url(), {.linger = 1ms}));
     running run(srv);
     auto const where = srv.endpoints()[0];
     loopback_client client(where);
@@ -266,5 +268,6 @@ TEST_CASE("drain: a stage may ask for it, and a client's end of it goes out") {
     client.send(get);
     CHECK(content_of(client.response()) == "good bye\n");
     CHECK(client.rest().empty());
+    client.close();
     CHECK(run.returns());
 }

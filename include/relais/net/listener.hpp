@@ -43,9 +43,8 @@ public:
                                               listen_beside whom = listen_beside::nobody);
 
     /// Has new connections go elsewhere, while those that have begun still come: they find another socket of the port when
-    /// their first packet is sent again, a second later. For what is closed soon and shares its port; does nothing
-    /// where the kernel hands over by itself what waits at a closed socket (net.ipv4.tcp_migrate_req).
-    /// \return whether those that have begun are worth to be waited for.
+    /// their first packet is sent again, a second later. For what shares its port and is closed soon.
+    /// \return false where that makes no sense, or the system cannot.
     bool turn_away() noexcept;
 
 private:

@@ -56,16 +56,6 @@ namespace detail {
 
 inline constexpr int backlog = 4096;
 
-/// Whether what waits at a closed socket goes to another one of its port.
-RELAIS_DECL bool kernel_migrates() noexcept {
-    int const file = ::open("/proc/sys/net/ipv4/tcp_migrate_req", O_RDONLY | O_CLOEXEC);
-    char said = '0';
-    bool const read = file >= 0 && ::read(file, &said, 1) == 1;
-    if (file >= 0)
-        ::close(file);
-    return read && said != '0';
-}
-
 RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
     std::string what = "cannot listen on " + where.to_string() + ": ";
     if (error == EADDRINUSE)
@@ -194,7 +184,7 @@ listening_socket::open(endpoint const& where, std::size_t workers, listen_beside
 
 RELAIS_DECL bool listening_socket::turn_away() noexcept {
 #if defined(__linux__)
-    if (!shares_port_ || detail::kernel_migrates())
+    if (!shares_port_)
         return false;
     // The kernel resets what has not been accepted when the socket is closed. So nothing may begin before: a packet with SYN
     // and without ACK is dropped; what answers a handshake that has begun passes. Offset 13 of a TCP header has its flags.
