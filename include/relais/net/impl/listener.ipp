@@ -148,7 +148,8 @@ RELAIS_DECL listening_socket listening_socket::share(int descriptor, socket_addr
 RELAIS_DECL std::vector<listening_socket>
 listening_socket::open(endpoint const& where, std::size_t workers, listen_beside whom) {
     std::vector<listening_socket> all;
-    auto share_all = [&](int descriptor, socket_address const& address) {
+    // By value: that of the first socket moves when others follow.
+    auto share_all = [&](int descriptor, socket_address address) {
         while (all.size() < workers)
             all.push_back(share(descriptor, address, where));
     };
