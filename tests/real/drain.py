@@ -31,15 +31,19 @@ SOCKET_ACTIVATE = shutil.which("systemd-socket-activate")
 GET = "GET /{} HTTP/1.1\r\nHost: site.example\r\n\r\n"
 
 
-def echo_path(wire):
-    """An origin whose answer tells what was asked."""
-    while True:
-        try:
+class Origin(Upstream):
+    """Its answers tell what was asked; `asked` all that was."""
+
+    def __init__(self):
+        self.asked = []
+        super().__init__(self.answer)
+
+    def answer(self, wire):
+        while True:
             line, _ = wire.head()
-        except EOFError:
-            return
-        path = line.split()[1].encode()
-        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(path), path))
+            path = line.split()[1].encode()
+            self.asked.append(path)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(path), path))
 
 
 class Client(threading.Thread):
@@ -162,7 +166,7 @@ class End(asyncio.Protocol):
 
 
 class Restart(Test):
-    def restarts(self, where, gateways):
+    def restarts(self, where, gateways, origin):
         """What `gateways` starts takes the place of what it started before, under load: at `where` nobody is refused."""
         next(gateways)
         clients = [Client(where, keeps) for keeps in (False, True) * 4]
@@ -181,6 +185,8 @@ class Restart(Test):
                 client.join()
             gateways.close()
         self.assertEqual([refusal for client in clients for refusal in client.refusals], [])
+        again = [path for path, times in collections.Counter(origin.asked).items() if times > 1]
+        self.assertEqual(again, [])  # what a client asks again was not passed on when it asked first
         # An end that was sent while the client's next request was on its way: once for each connection that is kept.
         self.assertLessEqual(sum(client.again for client in clients), RESTARTS * 4)
         if os.environ.get("RELAIS_REPORT"):
@@ -208,33 +214,33 @@ class Restart(Test):
         finally:
             gateway.close()
 
-    def origin(self):
-        return "/", f"http://{self.opened(Upstream(echo_path)).where}"
-
     def test_with_a_service_manager(self):
         """As `systemctl restart` does it: the sockets stay, and connections wait."""
         passed = self.opened(socket.create_server((LOCAL, 0), backlog=1024))
         port = passed.getsockname()[1]
         for order in self.one_after_another, self.side_by_side:
             with self.subTest(order=order.__name__):
-                self.restarts(port, order("systemd:web", f"{LOCAL}:{port}", passed=passed, route=self.origin()))
+                origin = self.opened(Origin())
+                self.restarts(port, order("systemd:web", f"{LOCAL}:{port}", passed=passed, route=("/", origin.url)), origin)
 
     def test_beside_the_successor(self):
         """Two processes that share a port, without anybody who keeps it open."""
+        origin = self.opened(Origin())
         port = free_port()
-        self.restarts(port, self.side_by_side(f"{LOCAL}:{port}", share_ports=1, route=self.origin()))
+        self.restarts(port, self.side_by_side(f"{LOCAL}:{port}", share_ports=1, route=("/", origin.url)), origin)
 
     def test_beside_the_successor_at_a_path(self):
+        origin = self.opened(Origin())
         path = self.opened(Folder()).path / "socket"
-        self.restarts(path, self.side_by_side(f"unix:{path}", share_ports=1, route=self.origin()))
+        self.restarts(path, self.side_by_side(f"unix:{path}", share_ports=1, route=("/", origin.url)), origin)
         self.assertFalse(path.exists())
 
     @unittest.skipUnless(SOCKET_ACTIVATE, "systemd-socket-activate is not installed")
     def test_by_systemd(self):
         port = free_port()
-        upstream = self.opened(Upstream(echo_path))
+        origin = self.opened(Origin())
         command = [SOCKET_ACTIVATE, f"--listen={LOCAL}:{port}", "--fdname=web", str(BIN / "real_test_gateway"),
-                   "http=systemd:web", f"route=/,http://{upstream.where}"]
+                   "http=systemd:web", f"route=/,{origin.url}"]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             def listens():
@@ -464,6 +470,27 @@ class Drain(Test):
             wire.socket = context.wrap_socket(wire.socket, server_hostname="site.example", suppress_ragged_eofs=False)
             wire.send(GET.format("ready")).response()
             self.stopping(gateway)
+            self.assertEqual(wire.rest(), b"")  # with a close_notify: otherwise that throws
+        self.ended(gateway)
+        gateway.close()
+
+    def test_a_tunnel_over_tls_ends_in_order(self):
+        def serve(wire):
+            wire.send(accept(wire.head()[1]))
+            read_frame(wire)
+            wire.send(frame(struct.pack(">H", 1001), 8))
+            wire.rest()
+        upstream = self.opened(Upstream(serve))
+        authority = self.opened(Authority())
+        context = ssl.create_default_context(cafile=str(authority.root))
+        gateway = Gateway(http=None, https="127.0.0.1:0", certificate=authority.leaf("site.example"),
+                          route=("/", upstream.url), drain_timeout=60_000)
+        with gateway.dial("https") as wire:
+            wire.socket = context.wrap_socket(wire.socket, server_hostname="site.example", suppress_ragged_eofs=False)
+            wire.send(request()).response()
+            self.stopping(gateway)
+            self.assertEqual(close_code(read_frame(wire)[1]), 1001)
+            wire.send(frame(struct.pack(">H", 1001), 8, masked=True))
             self.assertEqual(wire.rest(), b"")  # with a close_notify: otherwise that throws
         self.ended(gateway)
         gateway.close()
