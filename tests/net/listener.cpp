@@ -470,4 +470,9 @@ TEST_CASE("connections: those whose end is spread are asked one after another") 
     CHECK(all[2]->downstream().ready().closed); // the one that threw
     list.drain_next(100);
     CHECK(sum() == 3);
+    all[0]->set_drainable(&late);
+    CHECK(list.to_be_asked() == 1);
+    all.clear();
+    CHECK(list.to_be_asked() == 0);
+    CHECK(late.times == 0);
 }

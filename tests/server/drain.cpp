@@ -179,6 +179,7 @@ TEST_CASE("drain: tunnels are told one after another") {
         t.peer->send(switched);
         REQUIRE(t.client->receive_until("\r\n\r\n").starts_with("HTTP/1.1 101 "));
     }
+    CHECK(eventually([&] { return srv.tunnels() == 6; }));
     auto const began = std::chrono::steady_clock::now();
     srv.drain();
     // Six within 600 ms are about 100 ms apart.
@@ -194,6 +195,8 @@ TEST_CASE("drain: tunnels are told one after another") {
     }));
     auto const [first, last] = std::minmax_element(times.begin(), times.end());
     CHECK(*last - *first > 150ms);
+    CHECK(srv.tunnels() == 0);
+    CHECK(srv.connections() == 6);
     for (auto& t : tunnels) {
         CHECK(t.client->receive(4) == "\x88\x02\x03\xe9");
         t.client->send({"\x88\x82\0\0\0\0\x03\xe9", 8});

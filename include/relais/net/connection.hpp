@@ -127,6 +127,8 @@ private:
     std::chrono::steady_clock::time_point accepted_;
     boost::asio::cancellation_signal cancellation_;
     drainable* drainable_ = nullptr;
+    void set_to_be_asked(bool so) noexcept;
+
     bool to_be_asked_ = false; ///< by `connection_list::drain_next`
     end_reason reason_ = end_reason::completed;
     connection_list* list_ = nullptr;
@@ -154,8 +156,10 @@ public:
 
     bool draining() const noexcept { return draining_; }
 
-    /// How many are still to be asked because their end is spread.
-    std::size_t to_be_asked() const noexcept;
+    /// How many are still to be asked because their end is spread; may be asked from any thread.
+    std::size_t to_be_asked() const noexcept {
+        return to_be_asked_.load(std::memory_order_relaxed);
+    }
 
     /// Asks so many of these.
     void drain_next(std::size_t count);
@@ -167,9 +171,12 @@ public:
     void remove(connection& c) noexcept;
 
 private:
+    friend class connection;
+
     connection* first_ = nullptr;
     bool draining_ = false;
     std::atomic<std::size_t> size_{0};
+    std::atomic<std::size_t> to_be_asked_{0};
 };
 
 } // namespace relais

@@ -87,10 +87,15 @@ public:
     /// Where it listens, in the order of `listen`, with the ports that were chosen for port 0. After the start.
     std::vector<socket_address> endpoints() const;
 
-    /// How many connections there are on all workers.
+    /// How many connections there are on all workers; from any thread.
     std::size_t connections() const;
 
+    /// How many of them are WebSocket tunnels that no drain has told to go yet. Together with `connections()` it says how
+    /// far a drain is; from any thread.
+    std::size_t tunnels() const;
+
 private:
+    std::size_t sum(std::size_t (connection_list::*count)() const noexcept) const;
     void add(std::string where, any_chain<connection> chain);
 
     struct running;

@@ -34,13 +34,19 @@ RELAIS_DECL void connection::set_addresses(socket_address const& peer,
 
 RELAIS_DECL void connection::set_drainable(drainable* who) {
     drainable_ = who;
-    to_be_asked_ = who && who->is_spread();
+    set_to_be_asked(who && who->is_spread());
     if (who && list_->draining() && !to_be_asked_)
         drain();
 }
 
+RELAIS_DECL void connection::set_to_be_asked(bool so) noexcept {
+    auto const others = list_->to_be_asked() - to_be_asked_;
+    list_->to_be_asked_.store(others + so, std::memory_order_relaxed);
+    to_be_asked_ = so;
+}
+
 RELAIS_DECL void connection::drain() {
-    to_be_asked_ = false;
+    set_to_be_asked(false);
     if (!drainable_)
         return;
     try {
@@ -77,6 +83,7 @@ RELAIS_DECL void connection_list::add(connection& c) noexcept {
 }
 
 RELAIS_DECL void connection_list::remove(connection& c) noexcept {
+    c.set_to_be_asked(false);
     (c.previous_ ? c.previous_->next_ : first_) = c.next_;
     if (c.next_)
         c.next_->previous_ = c.previous_;
@@ -91,13 +98,6 @@ RELAIS_DECL void connection_list::drain() {
             c->drain();
         c = after;
     }
-}
-
-RELAIS_DECL std::size_t connection_list::to_be_asked() const noexcept {
-    std::size_t count = 0;
-    for (auto* c = first_; c; c = c->next_)
-        count += c->to_be_asked_;
-    return count;
 }
 
 RELAIS_DECL void connection_list::drain_next(std::size_t count) {

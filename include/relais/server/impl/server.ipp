@@ -332,10 +332,18 @@ RELAIS_DECL std::vector<socket_address> server::endpoints() const {
 }
 
 RELAIS_DECL std::size_t server::connections() const {
+    return sum(&connection_list::size);
+}
+
+RELAIS_DECL std::size_t server::tunnels() const {
+    return sum(&connection_list::to_be_asked);
+}
+
+RELAIS_DECL std::size_t server::sum(std::size_t (connection_list::*count)() const noexcept) const {
     std::size_t all = 0;
     if (auto now = running_.load())
         for (auto& s : now->seats)
-            all += s->connections->size();
+            all += (s->connections->*count)();
     return all;
 }
 
