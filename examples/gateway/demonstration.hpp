@@ -15,7 +15,7 @@ public:
     /// chunks in one.
     std::string application() const;
 
-    /// A WebSocket server that sends each message to all who are connected.
+    /// A WebSocket server that sends each text to all who are connected, and bytes back to who sent them.
     std::string chat() const;
 
 private:

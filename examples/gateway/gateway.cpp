@@ -6,6 +6,7 @@
 //
 //   curl -k https://localhost:8443/api/hello
 //   curl -k https://localhost:8443/stream
+//   curl -k https://localhost:8443/explain?/api/hello
 
 #include "demonstration.hpp"
 #include "settings.hpp"
@@ -19,11 +20,22 @@
 
 using namespace relais;
 
-/// A stage: names the gateway in the answers that pass.
+/// A stage: names the gateway in the answers that pass, and the TLS version that they go out with.
 static awaitable<> served_by(exchange& x, exchange::next next) {
     co_await next(x);
     x.response.set("X-Served-By", "relais");
+    x.response.set("X-TLS-Version", x.connection().tls()->version);
 }
+
+/// A terminal: says which route the path in the query takes, and why.
+struct explain {
+    routes table;
+
+    awaitable<> operator()(exchange& x) const {
+        x.respond(200, table.explain(x.request.query(), x.request.host()));
+        co_return;
+    }
+};
 
 static void say_what_to_try(socket_address const& where, bool made_up) {
     std::string host = where.to_string(), curl = "    curl -k ";
@@ -41,6 +53,7 @@ static void say_what_to_try(socket_address const& where, bool made_up) {
     std::cout << curl << url << "/api/hello\n"
               << curl << url << "/stream\n"
               << curl << "-d 'some text' " << url << "/api/upload\n"
+              << curl << url << "/explain?/api/hello\n"
               << curl << "-i -H 'Origin: http://localhost:3000' " << url << "/api/cors\n"
               << "Ctrl-C ends it. Requests are logged here.\n"
               << std::flush;
@@ -60,10 +73,11 @@ int main(int count, char** arguments) {
         server srv({.workers = given.workers});
         if (given.routes.empty()) {
             demo.emplace();
-            srv.listen(given.listen, front | cors({.origins = {"http://localhost:3000"}}) |
-                                         served_by |
-                                         routes(at("/wss") | proxy_to(demo->chat()),
-                                                at("/") | proxy_to(demo->application())));
+            routes table(at("/wss") | proxy_to(demo->chat()),
+                         at("/") | proxy_to(demo->application()));
+            srv.listen(given.listen,
+                       front | cors({.origins = {"http://localhost:3000"}}) | served_by |
+                           routes(at(exact("/explain")) | explain{table}, at("/") | table));
         } else {
             routes table;
             for (auto const& r : given.routes)
