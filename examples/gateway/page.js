@@ -139,9 +139,19 @@ function tick() {
 
 const unechoed = [];    // what was said here and has not come back: {line, since}
 const linesKept = 200;
+const log = at('log');
+let atItsEnd = true;    // until somebody scrolls back to read
+
+function followLog() {
+    if (atItsEnd)
+        log.scrollTop = log.scrollHeight;
+}
+
+log.onscroll = () => atItsEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+new ResizeObserver(followLog).observe(log);
 
 function hear(line) {
-    at('log').querySelector('.empty')?.remove();
+    log.querySelector('.empty')?.remove();
     const entry = element('p');
     const said = /^([^:()]{1,20}): (.*)$/s.exec(line);
     if (unechoed[0]?.line === line) {
@@ -157,13 +167,10 @@ function hear(line) {
             entry.className = 'event';
         entry.append(element('span', happened ? happened[1] : line));
     }
-    const log = at('log');
-    const wasAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     log.append(entry);
     while (log.children.length > linesKept)
-        log.firstChild.remove();
-    if (wasAtEnd)
-        log.scrollTop = log.scrollHeight;
+        log.firstElementChild.remove();
+    followLog();
 }
 
 const birds = ['Avocet', 'Bittern', 'Curlew', 'Dunlin', 'Egret', 'Fulmar', 'Grebe', 'Heron', 'Ibis', 'Kite', 'Lapwing',
@@ -190,15 +197,16 @@ async function ask(path) {
     if (url.origin !== location.origin)
         throw new TypeError('write a path of this gateway, such as /api/hello');
     const began = performance.now();
-    const [answer, explained] = await Promise.all([
-        fetch(url.pathname + url.search, {cache: 'no-store'}),
-        fetch(`/explain?${url.pathname}`, {cache: 'no-store'})]);
+    const answer = await fetch(url.pathname + url.search, {cache: 'no-store'});
     const text = await answer.text();
     const time = performance.now() - began;
+    const explained = await fetch(`/explain?${url.pathname}`, {cache: 'no-store'});
+    showRoute(await explained.text());
+    showFields(at('added'), [...answer.headers].filter(([name]) => name.startsWith('x-')));
+    showReceived(text, url.pathname.startsWith('/api/'));
     at('tls').textContent = (answer.headers.get('X-TLS-Version') ?? 'encrypted').replace('TLSv', 'version ');
     at('answer').textContent = `${answer.status} ${answer.statusText} in ${milliseconds(time)}`;
-    showRoute(await explained.text());
-    showReceived(url.pathname.startsWith('/api/') ? text : null, text, answer.headers);
+    at('outcome').hidden = false;
 }
 
 /** `GET "/x" at "localhost": at("/") wins: why`, and a line for each of the other rules. */
@@ -218,25 +226,19 @@ function showRoute(text) {
     }));
 }
 
-function showReceived(echo, text, answered) {
-    if (echo === null)
-        return at('seen').replaceChildren(
-            element('p', 'Servers tell what they received below /api/. This one answered:'), element('pre', text.slice(0, 2000)));
-    const [request, ...lines] = echo.split('\n\n')[0].split('\n');
-    const fields = lines.map(line => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]);
-    const table = element('table');
-    table.append(element('caption', request));
-    group(table, 'Set by the gateway', fields.filter(([name]) => setByTheGateway.test(name)));
-    group(table, 'Passed on', fields.filter(([name]) => !setByTheGateway.test(name)));
-    group(table, 'Added to the answer', [...answered].filter(([name]) => name.startsWith('x-')));
-    at('seen').replaceChildren(table);
+/** Below /api/ the server tells what it received: a request line, fields, an empty line. */
+function showReceived(text, isEcho) {
+    const [request, ...lines] = text.split('\n\n')[0].split('\n');
+    const fields = isEcho ? lines.map(line => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]) : [];
+    at('line').textContent = isEcho ? request : `The server tells that below /api/. Here it answered:\n\n${text.slice(0, 2000)}`;
+    showFields(at('set'), fields.filter(([name]) => setByTheGateway.test(name)));
+    showFields(at('passed'), fields.filter(([name]) => !setByTheGateway.test(name)));
 }
 
-function group(table, title, fields) {
-    const body = table.createTBody();
-    body.insertRow().append(element('th', title, {scope: 'rowgroup', colSpan: 2}));
+function showFields(table, fields) {
+    table.replaceChildren();
     for (const [name, value] of fields)
-        body.insertRow().append(element('th', name, {scope: 'row'}), element('td', value));
+        table.insertRow().append(element('th', name, {scope: 'row'}), element('td', value));
 }
 
 at('ask').onsubmit = async event => {
@@ -245,8 +247,7 @@ at('ask').onsubmit = async event => {
         await ask(at('path').value);
     } catch (error) {
         at('answer').textContent = `No answer: ${error.message}`;
-        at('explained').replaceChildren();
-        at('seen').replaceChildren();
+        at('outcome').hidden = true;
     }
 };
 
