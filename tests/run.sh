@@ -28,7 +28,7 @@ step() {
 
 step install
 sh cmake/packages.sh g++ cmake ninja-build ccache boost libssl-dev catch2 libcli11-dev openssl curl git pkg-config \
-    python3-websockets
+    python3-websockets $($quick || echo chromium chromium-driver)
 
 # nginx is unpacked, not installed: its package would start a server on port 80.
 PATH=$PWD/build/tools/usr/sbin:$PATH:/usr/sbin:/sbin

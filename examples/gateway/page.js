@@ -16,7 +16,7 @@ const times = [];       // the last ones, in milliseconds
 const timesShown = 60;
 let timesCounted = 0;
 const bars = Array.from({length: timesShown}, (_, i) => {
-    const bar = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+    const bar = document.createElementNS(at('chart').namespaceURI, 'rect');
     bar.setAttribute('x', i * 4);
     bar.setAttribute('width', 3);
     at('chart').append(bar);
@@ -209,10 +209,12 @@ async function ask(path) {
     at('outcome').hidden = false;
 }
 
+const winningRule = /^.*?: (.*?)( wins)?: (.*)$/m;
+
 /** `GET "/x" at "localhost": at("/") wins: why`, and a line for each of the other rules. */
 function showRoute(text) {
     const [first, ...others] = text.trim().split('\n');
-    const won = /^.*?: (.*?)( wins)?: (.*)$/.exec(first);
+    const won = winningRule.exec(first);
     const winner = element('li', '', {className: 'winner'});
     if (won)
         winner.append(element('code', won[1]), `${won[2] ?? ''}: ${won[3]}`);
@@ -259,6 +261,7 @@ at('commands').textContent = ['/api/hello', '/stream', '/explain?/wss']
     .map(path => `curl -k ${location.origin}${path}`).join('\n');
 at('retry').onclick = () => { connect(); at('text').focus(); };
 addEventListener('online', () => retryAt && connect());
+fetch('/explain?/wss').then(answer => answer.text()).then(text => at('route').textContent = winningRule.exec(text)[1]);
 setInterval(tick, pingEvery);
 connect();
 at('ask').onsubmit();

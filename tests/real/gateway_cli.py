@@ -15,7 +15,7 @@ import websockets
 
 from _certificates import Authority
 from _peers import LOCAL, PATIENCE, SANITIZED, Folder, Loop, Test, Upstream, curl, free_port, wait_for
-from _program import LINE, PROGRAM, Program
+from _program import PROGRAM, Program
 
 
 def run(*options, descriptors=None):
@@ -142,9 +142,17 @@ class Demonstration(CliTest):
         got = curl("-kfi", f"{self.url}/").decode()
         self.assertIn("\r\nContent-Type: text/html; charset=utf-8\r\n", got)
         self.assertIn("\r\nX-Served-By: relais\r\n", got)
-        page = got.partition("\r\n\r\n")[2]
-        self.assertIn("'wss://' + location.host + '/wss'", page)
-        self.assertFalse(re.findall(r"""(?:src|href)\s*=|url\(|@import|https?://""", page), "it needs nothing else")
+        for name in re.findall(r"(?:src|href)=\"([^\"]+)", got.partition("\r\n\r\n")[2]):
+            self.assertTrue(name.startswith("/"), name)
+            file = curl("-kfi", f"{self.url}{name}").decode()
+            self.assertIn("\r\nContent-Security-Policy: default-src 'none'; script-src 'self'; ", file)
+            if name not in ("/", "/page.svg"):  # an SVG names its namespace
+                self.assertFalse(re.findall(r"url\(|@import|https?://", file), f"{name} needs nothing else")
+
+    def test_explain(self):
+        got = curl("-kf", f"{self.url}/explain?/wss/x").decode()
+        self.assertTrue(got.startswith('GET "/wss/x" at "localhost": at("/wss") wins'), got)
+        self.assertIn('at("/") fits, but is shorter', got)
 
     def test_echo(self):
         got = curl("-kf", "-d", "some text", "-H", "X-Custom: it is", f"{self.url}/api/a?b=c").decode()
@@ -200,7 +208,8 @@ class Demonstration(CliTest):
                         pass
                 await one.send("from one")
                 await heard(two, "from one")
-                await two.send(b"\xff bytes are not for everybody")
+                await two.send(b"\xff bytes come back")
+                await heard(two, b"\xff bytes come back")
                 await two.send("from two")
                 await heard(one, "from two")
                 await heard(two, "from two")
