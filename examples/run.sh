@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+began=$(date +%s)
 step() {
     now=$(date +%s)
     if [ -n "${started:-}" ]; then echo "== $name: $((now - started)) s"; fi
@@ -28,4 +29,5 @@ step build
 cmake --build "$build" --target example_gateway
 
 step start
+echo "== in all: $((now - began)) s; it starts"
 exec "$build/bin/gateway" "$@"

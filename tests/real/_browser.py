@@ -1,6 +1,7 @@
 """Chromium without a window, driven through chromedriver (W3C WebDriver over HTTP)."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -26,7 +27,7 @@ class Browser:
     def __init__(self):
         self._folder = Folder()
         self._said = tempfile.TemporaryFile("w+")
-        # The browser's processes are in the driver's session of processes, and its files in the folder.
+        # Its files are in the folder, and its processes in a session of their own.
         self._driver = subprocess.Popen([DRIVER, "--port=0"], stdout=self._said, stderr=subprocess.STDOUT,
                                         env=dict(os.environ, HOME=str(self._folder.path)), start_new_session=True)
         self._session = None
@@ -126,6 +127,15 @@ class Browser:
         return [e["params"]["url"] if e["method"] == "Network.webSocketCreated" else e["params"]["request"]["url"]
                 for e in events if e["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated")]
 
+    def _processes(self):
+        """The processes of the browser, all of its session: some outlive the driver for a moment, and use the profile."""
+        running = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(int(pid)) == self._driver.pid:
+                    running.append(int(pid))
+        return running
+
     def close(self):
         try:
             if self._session:
@@ -133,5 +143,6 @@ class Browser:
         finally:
             self._driver.terminate()
             self._driver.wait(PATIENCE)
+            wait_for(lambda: not self._processes(), "the browser has ended")
             self._said.close()
             self._folder.close()
