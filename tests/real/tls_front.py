@@ -90,6 +90,14 @@ class Front(TlsTest):
         self.assertIn("Verify return code: 0 (ok)", said)
         self.assertEqual(said.count("BEGIN CERTIFICATE"), 2, "leaf and intermediate, without the root")
 
+    def test_an_idle_connection_ends_in_order(self):
+        """With a close_notify: without, the read throws."""
+        gateway = self.opened(Gateway(https="127.0.0.1:0", route=("/", self.nginx.url), certificate=self.site,
+                                      keep_alive_timeout=200))
+        wire = self.shake(gateway)
+        self.assertEqual(self.answered(wire).body, self.text)
+        self.assertEqual(wire.rest(), b"")
+
     def test_client_that_does_not_trust_us(self):
         with self.assertRaises(ssl.SSLCertVerificationError):
             self.shake(self.gateway, context=self.context(root=self.authority.unknown_root))

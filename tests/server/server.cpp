@@ -334,6 +334,23 @@ TEST_CASE("server: a handler has it stopped by another thread, and its response 
     helper.join();
 }
 
+TEST_CASE("server: may be destroyed as soon as run() has returned, whoever stopped it") {
+    for (int i = 0; i < 50; ++i) {
+        std::thread helper;
+        {
+            server srv(quiet(1));
+            srv.listen("127.0.0.1:0", http() | respond(204));
+            helper = std::thread([&srv] {
+                eventually([&] { return !srv.endpoints().empty(); });
+                srv.stop();
+            });
+            CHECK(srv.run() == 0);
+            CHECK(srv.endpoints().empty()); // nobody has anything left to do with it
+        }
+        helper.join();
+    }
+}
+
 TEST_CASE("server: stopping ends idle connections at once, and cleanly") {
     auto options = quiet();
     options.waiter = GENERATE(waiter_kind::native, waiter_kind::portable);

@@ -107,6 +107,8 @@ public:
 private:
     friend class connection_list;
 
+    void set_to_be_asked(bool so) noexcept;
+
     /// An address without the room that Unix paths need: an idle connection is small.
     struct compact_address {
         explicit compact_address(socket_address const& from)
@@ -127,8 +129,6 @@ private:
     std::chrono::steady_clock::time_point accepted_;
     boost::asio::cancellation_signal cancellation_;
     drainable* drainable_ = nullptr;
-    void set_to_be_asked(bool so) noexcept;
-
     bool to_be_asked_ = false; ///< by `connection_list::drain_next`
     end_reason reason_ = end_reason::completed;
     connection_list* list_ = nullptr;

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <memory>
-#include <utility>
 
 namespace relais {
 
@@ -27,7 +26,7 @@ private:
 };
 
 /// A terminal for the health checks of load balancers and orchestrators: `at(exact("/ready")) | readiness(srv)`. May outlive `of`.
-inline readiness_stage readiness(server const& of) {
+[[nodiscard]] inline readiness_stage readiness(server const& of) {
     return readiness_stage(of);
 }
 

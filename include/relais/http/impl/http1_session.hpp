@@ -38,6 +38,7 @@ public:
     http1_session& operator=(http1_session const&) = delete;
     ~http1_session();
 
+    /// `ended`: by the client, or broken; `idle`: to be ended by us, in order.
     enum class head_step { complete, wait, rejected, idle, ended };
 
     /// Reads until a head is there, nothing more is, or it is refused.

@@ -21,7 +21,6 @@
 #include <cstdio>
 #include <exception>
 #include <optional>
-#include <random>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -65,9 +64,10 @@ struct server::running {
         awaitable<> drain(drain_plan plan);
 
     private:
-        static double some_share() {
-            std::random_device device;
-            return std::uniform_real_distribution<>(0, 1)(device);
+        // The nanoseconds at which somebody has a server drain are as good as drawn by lot, and cannot fail.
+        static double some_share() noexcept {
+            auto const now = std::chrono::steady_clock::now().time_since_epoch();
+            return static_cast<double>(std::chrono::nanoseconds(now).count() % 1'000'000) / 1e6;
         }
     };
 
@@ -77,6 +77,7 @@ struct server::running {
     std::atomic<bool> managed{false}; ///< a service manager was told that it is ready
     std::atomic<phase> present{phase::serving};
     std::atomic<std::size_t> left{0};     ///< threads that have not ended
+    std::atomic<bool> ended{false};       ///< whoever stopped the server does not touch it any more
     std::atomic<std::size_t> answered{0}; ///< workers that got round to what `watchdog` asked last
 
     /// \return false where it does not serve any more.
@@ -268,11 +269,15 @@ RELAIS_DECL void server::stop() {
         auto before = now->present.exchange(running::phase::stopping);
         for (auto& s : now->seats)
             s->worker.stop();
-        if (before == running::phase::stopping) // somebody else waits
+        if (before == running::phase::stopping) { // by somebody else, who joins the threads
+            now->ended.wait(false);
             return;
+        }
     }
     now->join();
     running_.store(nullptr);
+    now->ended = true;
+    now->ended.notify_all();
 }
 
 RELAIS_DECL int server::run() {
@@ -319,6 +324,7 @@ RELAIS_DECL int server::run() {
         listening.stop();
         waiting.join();
         stop();
+        now->ended.wait(false); // where somebody else stopped it and is not through
         return 0;
     } catch (startup_error const& error) {
         report(error.what());
