@@ -1,5 +1,6 @@
 """A root, an intermediate and leaves, made by openssl."""
 
+import ssl
 import subprocess
 
 from _peers import Folder
@@ -10,6 +11,13 @@ def openssl(*arguments, data=None):
     if done.returncode != 0:
         raise AssertionError(f"openssl {arguments[0]} failed: {done.stderr.decode()}")
     return done.stdout
+
+
+def strict_context(root):
+    """For clients to whom an end without a close_notify is an error, with suppress_ragged_eofs=False: Python asks OpenSSL to overlook it."""
+    made = ssl.create_default_context(cafile=str(root))
+    made.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    return made
 
 
 class Authority:

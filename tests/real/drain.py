@@ -10,7 +10,6 @@ import resource
 import shutil
 import signal
 import socket
-import ssl
 import struct
 import subprocess
 import threading
@@ -19,7 +18,7 @@ import unittest
 
 import websockets
 
-from _certificates import Authority
+from _certificates import Authority, strict_context
 from _peers import BIN, LOCAL, PATIENCE, SANITIZED, Folder, Gateway, Loop, Test, Upstream, Wire, free_port, wait_for
 from websocket_tunnel import KEY, accept, close_code, frame, read_frame, request
 
@@ -464,7 +463,7 @@ class Drain(Test):
     def test_idle_tls_connections_end_in_order(self):
         authority = self.opened(Authority())
         site = authority.leaf("site.example")
-        context = ssl.create_default_context(cafile=str(authority.root))
+        context = strict_context(authority.root)
         gateway = Gateway(http=None, https="127.0.0.1:0", certificate=site, ready="/ready", drain_timeout=60_000)
         with gateway.dial("https") as wire:
             wire.socket = context.wrap_socket(wire.socket, server_hostname="site.example", suppress_ragged_eofs=False)
@@ -482,7 +481,7 @@ class Drain(Test):
             wire.rest()
         upstream = self.opened(Upstream(serve))
         authority = self.opened(Authority())
-        context = ssl.create_default_context(cafile=str(authority.root))
+        context = strict_context(authority.root)
         gateway = Gateway(http=None, https="127.0.0.1:0", certificate=authority.leaf("site.example"),
                           route=("/", upstream.url), drain_timeout=60_000)
         with gateway.dial("https") as wire:

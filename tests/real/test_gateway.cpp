@@ -13,6 +13,7 @@
 
 #include <relais/relais.hpp>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -124,7 +125,13 @@ void tell(relais::server const& srv, std::vector<std::string> names) {
     std::printf("ready\n");
     std::fflush(stdout);
     char line[64];
-    while (::read(STDIN_FILENO, line, sizeof line) > 0) {
+    for (;;) {
+        auto const count = ::read(STDIN_FILENO, line, sizeof line);
+        if (count < 0 &&
+            errno == EINTR) // a signal may come to this thread too, and is no end of the input
+            continue;
+        if (count <= 0)
+            break;
         std::printf("%zu\n", srv.connections());
         std::fflush(stdout);
     }

@@ -12,7 +12,7 @@ import unittest
 
 import websockets
 
-from _certificates import Authority
+from _certificates import Authority, strict_context
 from _peers import LOCAL, Gateway, Loop, Nginx, Test, Upstream, curl, free_port, wait_for
 from websocket_tunnel import accept, converse, frame, read_frame, request, talk
 
@@ -30,7 +30,7 @@ class TlsTest(Test):
         cls.site = cls.authority.leaf("site.example", "localhost", LOCAL)
 
     def context(self, root=None, version=None, alpn=None):
-        made = ssl.create_default_context(cafile=str(root or self.authority.root))
+        made = strict_context(root or self.authority.root)
         if version:
             made.minimum_version = made.maximum_version = version
         if alpn:
