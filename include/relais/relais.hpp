@@ -14,6 +14,7 @@
 #include <relais/core/deadline.hpp>
 #include <relais/core/error.hpp>
 #include <relais/core/per_worker.hpp>
+#include <relais/core/replaceable.hpp>
 #include <relais/core/report.hpp>
 #include <relais/core/scope.hpp>
 #include <relais/core/stage.hpp>
@@ -73,6 +74,7 @@
 #include <relais/middleware/basic_auth.hpp>
 #include <relais/middleware/bearer_auth.hpp>
 #include <relais/middleware/cors.hpp>
+#include <relais/middleware/forward_client_certificate.hpp>
 #include <relais/middleware/real_ip.hpp>
 #include <relais/middleware/redirect.hpp>
 #include <relais/middleware/respond.hpp>

@@ -70,6 +70,7 @@
 #include <relais/middleware/impl/basic_auth.ipp>
 #include <relais/middleware/impl/bearer_auth.ipp>
 #include <relais/middleware/impl/cors.ipp>
+#include <relais/middleware/impl/forward_client_certificate.ipp>
 #include <relais/middleware/impl/real_ip.ipp>
 #include <relais/middleware/impl/redirect.ipp>
 #include <relais/middleware/impl/respond.ipp>

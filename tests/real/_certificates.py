@@ -54,12 +54,12 @@ class Authority:
                 self.path / f"{by}.key", "-CAcreateserial", "-days", days, "-sha256", "-extfile",
                 self.path / f"{name}.ext", "-out", self.path / f"{name}.pem")
 
-    def leaf(self, *names, by="intermediate", rsa=False, **more):
+    def leaf(self, *names, by="intermediate", rsa=False, usage="serverAuth", **more):
         """The first name is the file's as well. The chain file holds the leaf and the intermediate, not the root."""
-        file = "leaf-" + names[0].replace("*", "any") + ("-rsa" if rsa else "") + f"-{by}" + ("-old" if more else "")
+        file = "leaf-" + names[0].replace("*", "any") + ("-rsa" if rsa else "") + f"-{by}" + ("-old" if more else "") + ("" if usage == "serverAuth" else f"-{usage}")
         alternative = ",".join(("IP:" if n[0].isdigit() else "DNS:") + n for n in names)
         self._sign(file, f"/CN={names[0]}", by, f"basicConstraints=CA:FALSE\nsubjectAltName={alternative}\n"
-                   "keyUsage=digitalSignature,keyEncipherment\nextendedKeyUsage=serverAuth", rsa=rsa, **more)
+                   f"keyUsage=digitalSignature,keyEncipherment\nextendedKeyUsage={usage}", rsa=rsa, **more)
         chain = self.path / f"{file}.chain.pem"
         chain.write_bytes((self.path / f"{file}.pem").read_bytes() +
                           ((self.path / "intermediate.pem").read_bytes() if by == "intermediate" else b""))

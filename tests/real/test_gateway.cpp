@@ -3,7 +3,8 @@
 ///
 ///     workers=2  share-ports=1  drain-notice=MS  drain-spread=MS  drain-timeout=MS
 ///     http=127.0.0.1:0  https=127.0.0.1:0  relay=127.0.0.1:0,HOST:PORT
-///     tls-relay=127.0.0.1:0,HOST:PORT  certificate=FILE,KEY  tickets=N  handshake-timeout=MS
+///     tls-relay=127.0.0.1:0,HOST:PORT  certificate=FILE,KEY  guarded-certificate=FILE,KEY
+///     clients=optional|required  client-ca=FILE  key-log=yes  tickets=N  handshake-timeout=MS
 ///     route=/PREFIX,URL  ready=/PATH  ca=FILE  forwarded=both  via=NAME  underscores=keep
 ///     min-rate=BYTES  min-rate-after=MS  head-timeout=MS  body-timeout=MS  keep-alive-timeout=MS  write-timeout=MS  requests=N
 ///     connect-timeout=MS  first-byte-timeout=MS  read-timeout=MS  tunnel-timeout=MS  linger=MS
@@ -111,9 +112,35 @@ relais::tls_options read_tls(command_line& given) {
         made.key = made.certificates.front().key;
         made.certificates.erase(made.certificates.begin());
     }
+    auto const how = [&](std::string const& name) {
+        auto const word = given.text(name);
+        return word == "required"   ? relais::client_certificates::required
+               : word == "optional" ? relais::client_certificates::optional
+                                    : relais::client_certificates::ignored;
+    };
+    made.clients = how("clients");
+    made.client_ca = given.text("client-ca");
+    for (auto const& [certificate, key] : given.pairs("guarded-certificate"))
+        made.certificates.push_back({.certificate = certificate,
+                                     .key = key,
+                                     .clients = relais::client_certificates::required});
+    made.key_log = !given.text("key-log").empty();
     given.number("tickets", made.tickets);
     given.duration("handshake-timeout", made.handshake_timeout);
     return made;
+}
+
+relais::awaitable<> tell_client(relais::exchange& x, relais::exchange::next next) {
+    auto const* session = x.connection().tls();
+    if (session && session->client) {
+        auto const& c = *session->client;
+        std::string names;
+        for (auto const& name : c.names)
+            names += (names.empty() ? "" : " ") + name;
+        x.request.set("X-Client", c.subject + '|' + c.issuer + '|' + c.serial + '|' +
+                                      c.fingerprint + '|' + names);
+    }
+    return next(x);
 }
 
 void tell(relais::server const& srv, std::vector<std::string> names) {
@@ -159,7 +186,8 @@ int main(int argc, char** argv) try {
         paths.add(at(exact(path)) | readiness(srv));
     for (auto const& [path, url] : given.pairs("route"))
         paths.add(at(path) | proxy_to(url, read_proxy(given)));
-    auto site = relais::http(read_http(given)) | paths;
+    auto site =
+        relais::http(read_http(given)) | forward_client_certificate(true) | tell_client | paths;
 
     std::vector<std::string> names;
     for (auto const& where : given.all("http")) {

@@ -22,6 +22,7 @@ enum class end_reason : std::uint8_t {
     // the client and what it sent
     bad_request,
     bad_host,
+    misdirected_request, ///< for another host than the TLS session is for
     bad_target,
     bad_body,
     head_too_large,

@@ -22,6 +22,7 @@
 ///         explicit stamp(std::string name) : name_(std::move(name)) {}
 ///         awaitable<> operator()(exchange& x, exchange::next next) const;
 ///         void prepare() const; // optional: called at start, before the first connection
+///         void reload() const;  // optional: loads its files anew, for what begins from then on
 ///
 ///     private:
 ///         std::string name_;
@@ -201,6 +202,9 @@ public:
     /// \throws startup_error what a stage says about its configuration.
     void prepare() const;
 
+    /// Calls `reload()` of each stage that has one. \return what those say that could not, and go on as they were.
+    std::vector<std::string> reload() const;
+
     /// Calls `visitor(stage)` for each stage, the outermost first: how more calls of the kind of
     /// `prepare` are made.
     template <class Visitor>
@@ -279,6 +283,11 @@ public:
             prepare_(stages_.get());
     }
 
+    /// Has the stages load their files anew, see `chain::reload`.
+    std::vector<std::string> reload() const {
+        return reload_ ? reload_(stages_.get()) : std::vector<std::string>();
+    }
+
     explicit operator bool() const noexcept { return stages_ != nullptr; }
 
 private:
@@ -288,6 +297,7 @@ private:
     std::shared_ptr<void const> stages_;
     typename basic_next<In>::entry entry_ = nullptr;
     void (*prepare_)(void const*) = nullptr;
+    std::vector<std::string> (*reload_)(void const*) = nullptr;
 };
 
 } // namespace relais

@@ -36,6 +36,8 @@ enum class known_field : std::uint8_t {
     allow,
     authorization,
     cache_control,
+    client_cert,
+    client_cert_chain,
     connection,
     content_encoding,
     content_length,

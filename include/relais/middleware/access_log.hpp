@@ -34,6 +34,10 @@ public:
     /// Opens the file. \throws startup_error
     void prepare() const;
 
+    /// Opens the file anew, for programs that rename logs to begin a new one (logrotate). \throws startup_error, and goes on
+    /// with the one it has
+    void reload() const;
+
 private:
     struct output;
     struct lines;

@@ -15,17 +15,41 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace relais {
 
 class connection;
 class connection_list;
 
+/// A certificate that a client has shown, and whose chain was verified.
+struct client_certificate {
+    std::string subject;     ///< as of RFC 4514: `CN=alice,O=Example`
+    std::string issuer;      ///< the same
+    std::string serial;      ///< hexadecimal
+    std::string fingerprint; ///< SHA-256 of the certificate, hexadecimal
+    std::vector<std::string>
+        names; ///< alternative names: `DNS:a.example`, `email:a@b`, `URI:spiffe://a/b`
+    std::chrono::system_clock::time_point not_before;
+    std::chrono::system_clock::time_point not_after;
+    std::string der; ///< the certificate itself
+    std::vector<std::string>
+        chain; ///< DER of those that the client sent behind it; none where a session was resumed
+};
+
 /// What stages see of the TLS session of a connection.
 struct tls_session {
     std::string server_name; ///< SNI, in lower case; empty when the client sent none
     std::string protocol;    ///< ALPN: `http/1.1`, `http/1.0` or empty
     std::string version;     ///< as OpenSSL names it: `TLSv1.3`
+    std::shared_ptr<client_certificate const> client; ///< null: none was asked for, or shown
+
+    bool guarded = false; ///< some host of the listener asks for client certificates
+    bool one_host = true; ///< the listener has one certificate, and so one rule for all hosts
+
+    /// Whether requests for this host may come: where client certificates are in play, only those for the host that the
+    /// session was made for. Source: RFC 9110, section 7.4.
+    bool serves(std::string_view host) const noexcept;
 };
 
 /// How a connection is asked to end soon: by the one that runs it at the moment.

@@ -79,6 +79,7 @@ struct any_branch {
     std::shared_ptr<void const> stages;
     basic_next<exchange>::entry entry;
     void (*prepare)(void const* stages, matcher const& rule);
+    std::vector<std::string> (*reload)(void const* stages);
 };
 
 template <class T>
@@ -136,6 +137,10 @@ public:
 
     /// \throws startup_error with what is wrong with the rules and with the branches, a line each.
     void prepare() const;
+
+    /// Has the stages of all branches load their files anew. \throws startup_error with what those say that could not, and go
+    /// on as they were, a line each.
+    void reload() const;
 
 private:
     using list = std::vector<detail::any_branch>;

@@ -2,6 +2,7 @@
 
 #include <relais/config.hpp>
 #include <relais/core/clock.hpp>
+#include <relais/core/replaceable.hpp>
 #include <relais/core/stage.hpp>
 #include <relais/core/waiter.hpp>
 #include <relais/net/connection.hpp>
@@ -11,7 +12,6 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,7 +23,7 @@ namespace relais {
 struct server_options {
     /// Threads, each with its own share of the connections; 0: as many as the machine has cores.
     std::size_t workers = 0;
-    /// SIGINT and SIGTERM drain the server, the second one stops it at once.
+    /// SIGINT and SIGTERM drain the server, the second one stops it at once; SIGHUP reloads.
     bool handle_signals = true;
     /// How long a draining server still accepts although `ready()` is false: for load balancers to notice.
     std::chrono::milliseconds drain_notice = std::chrono::seconds(0);
@@ -81,6 +81,12 @@ public:
     /// first one waits for. From any thread that is not a worker's.
     void stop();
 
+    /// Has stages load anew what they took from files, certificates above all, for what begins from now on; SIGHUP does the same in `run()`.
+    ///
+    /// Everything is checked first: a stage whose files are broken keeps what it has, and says so in a report. From any
+    /// thread that is not a worker's: it reads files. \return whether all stages could.
+    bool reload();
+
     /// Whether new connections are welcome: from the start to the call of `drain()` or `stop()`; from any thread.
     bool ready() const noexcept { return ready_->load(std::memory_order_relaxed); }
 
@@ -99,23 +105,6 @@ private:
     void add(std::string where, any_chain<connection> chain);
 
     struct running;
-    /// In the place of std::atomic<std::shared_ptr>, whose load() is a race in libstdc++ 12.
-    class guarded {
-    public:
-        std::shared_ptr<running> load() const {
-            std::lock_guard lock(mutex_);
-            return value_;
-        }
-        void store(std::shared_ptr<running> value) {
-            std::lock_guard lock(mutex_);
-            value_.swap(value);
-        }
-
-    private:
-        mutable std::mutex mutex_;
-        std::shared_ptr<running> value_;
-    };
-
     struct place {
         std::string where;
         any_chain<connection> chain;
@@ -128,7 +117,7 @@ private:
     server_options options_;
     std::vector<place> places_;
     std::shared_ptr<std::atomic<bool>> ready_ = std::make_shared<std::atomic<bool>>(false);
-    guarded running_;
+    replaceable<running> running_;
 };
 
 } // namespace relais

@@ -17,7 +17,7 @@ class tls_stream;
 /// Ends TLS: from connections to connections whose stream is the plaintext.
 ///
 /// A client that is not through the handshake in time is dropped; one that sends plain HTTP is told what to do by a
-/// 400. What was agreed upon (host name, protocol, version) is `connection::tls()`.
+/// 400. What was agreed upon (host name, protocol, version, the client's certificate) is `connection::tls()`.
 class tls_stage : public stage_base {
 public:
     RELAIS_STAGE_NAME("tls()");
@@ -26,6 +26,9 @@ public:
 
     /// Loads the certificates. \throws startup_error
     void prepare() const { prepare(true); }
+
+    /// Loads the certificates again, for new handshakes. \throws startup_error, and keeps those it has
+    void reload() const;
 
     /// As `prepare`, and knows what follows in the chain: ALPN is for HTTP where requests follow.
     template <class... After>
@@ -39,7 +42,8 @@ private:
     static awaitable<> refuse_plain_http(tls_stream& layer);
 
     std::shared_ptr<tls_options const> options_;
-    mutable std::shared_ptr<tls_context const> context_; // set before the first connection
+    struct loaded;
+    mutable std::shared_ptr<loaded> loaded_; // since prepare()
 };
 
 /// TLS towards clients.

@@ -116,6 +116,20 @@ void chain<Stages...>::prepare() const {
     detail::prepare_stages(stages_);
 }
 
+template <class... Stages>
+std::vector<std::string> chain<Stages...>::reload() const {
+    std::vector<std::string> failed;
+    visit([&failed](auto const& one) {
+        if constexpr (requires { one.reload(); })
+            try {
+                one.reload();
+            } catch (std::exception const& error) {
+                failed.emplace_back(error.what());
+            }
+    });
+    return failed;
+}
+
 template <class F>
 auto stage(F&& f) {
     using type = std::decay_t<F>;
@@ -151,6 +165,7 @@ void any_chain<In>::keep(Chain whole) {
     if constexpr (requires { Chain::template entry_of<In>(); }) {
         entry_ = Chain::template entry_of<In>();
         prepare_ = [](void const* stages) { static_cast<Chain const*>(stages)->prepare(); };
+        reload_ = [](void const* stages) { return static_cast<Chain const*>(stages)->reload(); };
         stages_ = std::make_shared<Chain const>(std::move(whole));
     }
 }

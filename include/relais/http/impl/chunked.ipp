@@ -27,6 +27,8 @@ RELAIS_DECL bool is_forbidden_trailer(std::string_view name) noexcept {
                                      known_field::set_cookie,
                                      known_field::forwarded,
                                      known_field::x_real_ip,
+                                     known_field::client_cert,
+                                     known_field::client_cert_chain,
                                      known_field::proxy,
                                      known_field::origin,
                                      known_field::expect,

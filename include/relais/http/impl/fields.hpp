@@ -15,6 +15,8 @@ inline constexpr std::string_view known_field_names[] = {
     "Allow",
     "Authorization",
     "Cache-Control",
+    "Client-Cert",
+    "Client-Cert-Chain",
     "Connection",
     "Content-Encoding",
     "Content-Length",

@@ -453,10 +453,10 @@ RELAIS_DECL response_facts examine_response(status_line const& line, fields cons
 }
 
 RELAIS_DECL bool may_be_nominated(std::string_view name) noexcept {
-    constexpr known_fields exempt{known_field::host,          known_field::content_length,
-                                  known_field::authorization, known_field::cookie,
-                                  known_field::forwarded,     known_field::x_real_ip,
-                                  known_field::x_request_id};
+    constexpr known_fields exempt{
+        known_field::host,         known_field::content_length, known_field::authorization,
+        known_field::cookie,       known_field::forwarded,      known_field::x_real_ip,
+        known_field::x_request_id, known_field::client_cert,    known_field::client_cert_chain};
     constexpr std::string_view forwarded = "X-Forwarded-";
     return !exempt.contains(known_field_of(name)) &&
            !equal_ignoring_case(name.substr(0, std::min(name.size(), forwarded.size())), forwarded);

@@ -186,6 +186,9 @@ RELAIS_DECL http1_session::head_step http1_session::accept_head(std::size_t size
     r.has_query_ = facts.has_query;
     r.authority_ = facts.authority;
     r.set_host(facts.host.host);
+    if (auto const* session = connection_.tls(); session && !session->serves(facts.host.host))
+        return reject(end_reason::misdirected_request,
+                      "the host is not the one that the TLS session was made for");
     r.max_forwards_ = facts.max_forwards;
     r.websocket_ = facts.upgrades && r.line_.method == verb::get &&
                    r.fields_.has_token(known_field::upgrade, "websocket");
@@ -193,7 +196,8 @@ RELAIS_DECL http1_session::head_step http1_session::accept_head(std::size_t size
     erase_hop_by_hop(r.fields_);
     constexpr known_fields forwarded(known_field::forwarded, known_field::x_forwarded_for,
                                      known_field::x_forwarded_host, known_field::x_forwarded_port,
-                                     known_field::x_forwarded_proto, known_field::x_real_ip);
+                                     known_field::x_forwarded_proto, known_field::x_real_ip,
+                                     known_field::client_cert, known_field::client_cert_chain);
     if (r.fields_.present().intersects(forwarded)) // what a client claims is not passed on
         r.fields_.erase_if([&](fields::entry const& f) { return forwarded.contains(f.id); });
 

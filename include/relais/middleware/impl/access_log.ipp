@@ -28,7 +28,7 @@ namespace relais {
 struct access_log_stage::output {
     access_log_options options;
     int descriptor = -1;
-    bool has_reader = false;     ///< a pipe, a terminal: it may stop taking lines
+    std::atomic<bool> has_reader{false}; ///< a pipe, a terminal: it may stop taking lines
     std::mutex one_writer;       ///< between asking whether it takes lines and writing them
     lines const* amid = nullptr; ///< who has written a part of a line, and goes on first
     std::atomic<bool> failing{false};
@@ -39,21 +39,43 @@ struct access_log_stage::output {
     }
 
     void open();
+    void open_again();
+    int open_file() const;
+    void look_at_it();
     std::size_t write(lines const& from, std::string_view text);
     void leave(lines const& from);
     bool takes_lines() const noexcept;
 };
 
-RELAIS_DECL void access_log_stage::output::open() {
-    descriptor = STDOUT_FILENO;
-    if (!options.file.empty())
-        descriptor =
-            ::open(options.file.c_str(),
-                   O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
-    if (descriptor < 0)
+RELAIS_DECL int access_log_stage::output::open_file() const {
+    int const opened =
+        ::open(options.file.c_str(),
+               O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    if (opened < 0)
         throw startup_error("access_log({.file = \"" + options.file +
                             "\"}) cannot be opened: " + std::generic_category().message(errno) +
                             "; name a file in a directory that this program may write to");
+    return opened;
+}
+
+RELAIS_DECL void access_log_stage::output::open() {
+    descriptor = options.file.empty() ? STDOUT_FILENO : open_file();
+    look_at_it();
+}
+
+/// In the place of the old one in one step: workers write meanwhile.
+RELAIS_DECL void access_log_stage::output::open_again() {
+    if (descriptor < 0 || options.file.empty())
+        return;
+    int const opened = open_file();
+    std::scoped_lock lock(one_writer);
+    ::dup3(opened, descriptor, O_CLOEXEC);
+    ::close(opened);
+    look_at_it();
+    failing = false;
+}
+
+RELAIS_DECL void access_log_stage::output::look_at_it() {
     struct stat about {};
     bool known = ::fstat(descriptor, &about) == 0;
     has_reader = known && (S_ISFIFO(about.st_mode) || S_ISSOCK(about.st_mode) ||
@@ -254,6 +276,10 @@ RELAIS_DECL access_log_stage::access_log_stage(access_log_options options)
 RELAIS_DECL void access_log_stage::prepare() const {
     if (output_->descriptor < 0)
         output_->open();
+}
+
+RELAIS_DECL void access_log_stage::reload() const {
+    output_->open_again();
 }
 
 RELAIS_DECL awaitable<> access_log_stage::operator()(exchange& x, exchange::next next) const {

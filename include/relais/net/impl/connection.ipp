@@ -3,6 +3,8 @@
 #include <relais/core/worker.hpp>
 #include <relais/net/connection.hpp>
 
+#include <boost/beast/core/string.hpp>
+
 namespace relais {
 
 namespace detail {
@@ -13,6 +15,19 @@ RELAIS_DECL std::string client_name(socket_address const& peer) {
 }
 
 } // namespace detail
+
+RELAIS_DECL bool tls_session::serves(std::string_view host) const noexcept {
+    if (!guarded || host.empty())
+        return true;
+    if (server_name.empty())
+        return one_host;
+    if (host.ends_with('.'))
+        host.remove_suffix(1);
+    std::string_view name = server_name;
+    if (name.ends_with('.'))
+        name.remove_suffix(1);
+    return boost::beast::iequals(host, name);
+}
 
 RELAIS_DECL connection::connection(std::unique_ptr<stream> transport, socket_address const& peer,
                                    socket_address const& local)

@@ -14,6 +14,10 @@ struct branch_calls {
         });
         whole.prepare();
     }
+
+    static std::vector<std::string> reload(void const* stages) {
+        return static_cast<Stages const*>(stages)->reload();
+    }
 };
 
 template <class Chain>
@@ -25,9 +29,10 @@ any_branch erase_branch(branch<Chain> const& b) {
         require_complete<exchange>(b.stages());
         if constexpr (requires { Chain::template entry_of<exchange>(); })
             return {b.rule(), std::make_shared<Chain const>(b.stages()),
-                    Chain::template entry_of<exchange>(), &branch_calls<Chain>::prepare};
+                    Chain::template entry_of<exchange>(), &branch_calls<Chain>::prepare,
+                    &branch_calls<Chain>::reload};
     }
-    return {b.rule(), nullptr, nullptr, nullptr};
+    return {b.rule(), nullptr, nullptr, nullptr, nullptr};
 }
 
 } // namespace relais::detail

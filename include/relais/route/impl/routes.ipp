@@ -49,6 +49,19 @@ struct routes::shared {
         current.store(versions.back().get(), std::memory_order_release);
     }
 
+    // Problems, a line each.
+    struct complaints {
+        std::string text;
+        void add(std::string_view why) {
+            if (!why.empty())
+                text.append(text.empty() ? "" : "\n").append(why);
+        }
+        void throw_any() const {
+            if (!text.empty())
+                throw startup_error(text);
+        }
+    };
+
     static std::string prepare(detail::any_branch const& b) {
         try {
             b.prepare(b.stages.get(), b.rule);
@@ -86,18 +99,22 @@ RELAIS_DECL void routes::prepare() const {
     if (shared_->prepared)
         return;
     auto const& latest = shared_->latest();
-    std::string all;
-    auto const complain = [&all](std::string_view why) {
-        if (!why.empty())
-            all.append(all.empty() ? "" : "\n").append(why);
-    };
+    shared::complaints found;
     for (auto const& problem : latest.table.problems())
-        complain(problem);
+        found.add(problem);
     for (auto const& b : latest.branches)
-        complain(shared::prepare(b));
-    if (!all.empty())
-        throw startup_error(all);
+        found.add(shared::prepare(b));
+    found.throw_any();
     shared_->prepared = true;
+}
+
+RELAIS_DECL void routes::reload() const {
+    std::lock_guard lock(shared_->writing);
+    shared::complaints found;
+    for (auto const& b : shared_->branches)
+        for (auto const& why : b.reload(b.stages.get()))
+            found.add(b.rule.describe() + ": " + why);
+    found.throw_any();
 }
 
 RELAIS_DECL std::string routes::explain(std::string_view target, std::string_view host,

@@ -21,6 +21,7 @@
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <poll.h>
 #include <string>
 #include <thread>
 #include <unistd.h>
@@ -280,12 +281,50 @@ RELAIS_DECL void server::stop() {
     now->ended.notify_all();
 }
 
+RELAIS_DECL bool server::reload() {
+    bool all = true;
+    for (auto const& p : places_)
+        for (auto const& sentence : p.chain.reload()) {
+            report(p.where + " goes on as it was: " + sentence);
+            all = false;
+        }
+    return all;
+}
+
+namespace detail {
+
+// Each SIGHUP reloads. The one that comes because the terminal is gone ends the program, as it does without us.
+inline void reload_on_signal(boost::asio::signal_set& signal, server& of, bool at_terminal) {
+    signal.async_wait([&signal, &of, at_terminal](boost::system::error_code error, int) {
+        if (error)
+            return;
+        pollfd terminal{STDIN_FILENO, 0, 0};
+        if (at_terminal && ::poll(&terminal, 1, 0) > 0 && (terminal.revents & POLLHUP)) {
+            of.stop();
+            return;
+        }
+        {
+            reload_notice const under_way;
+            if (of.reload())
+                report("everything was loaded again");
+        }
+        reload_on_signal(signal, of, at_terminal);
+    });
+}
+
+} // namespace detail
+
 RELAIS_DECL int server::run() {
     try {
+        bool const at_terminal = ::isatty(STDIN_FILENO);
         boost::asio::io_context listening(1);
         std::optional<boost::asio::signal_set> signals;
-        if (options_.handle_signals)
-            signals.emplace(listening, SIGINT, SIGTERM); // before the start: none is missed
+        boost::asio::signal_set hang_up(listening);
+        if (options_.handle_signals) { // before the start: none is missed
+            signals.emplace(listening, SIGINT, SIGTERM);
+            hang_up.add(SIGHUP);
+            detail::reload_on_signal(hang_up, *this, at_terminal);
+        }
         if (!running_.load())
             start();
         auto now = running_.load();
@@ -309,7 +348,7 @@ RELAIS_DECL int server::run() {
             signals->async_wait([&](boost::system::error_code error, int) {
                 if (error)
                     return;
-                if (::isatty(STDIN_FILENO))
+                if (at_terminal)
                     drain_quickly();
                 else
                     drain();

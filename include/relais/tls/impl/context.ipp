@@ -1,6 +1,7 @@
 #pragma once
 
 #include <relais/core/error.hpp>
+#include <relais/core/report.hpp>
 #include <relais/tls/context.hpp>
 #include <relais/tls/impl/pem.hpp>
 
@@ -11,9 +12,15 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fcntl.h>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <string_view>
+#include <system_error>
+#include <unistd.h>
 
 namespace relais {
 
@@ -74,16 +81,98 @@ RELAIS_DECL SSL_CTX* server_names::find(std::string_view name) const {
     return found != below.end() ? found->second : nullptr;
 }
 
+// The name in a ClientHello (RFC 6066, section 3); empty where there is none that is well-formed.
+inline std::string_view asked_name(SSL* ssl) {
+    unsigned char const* data = nullptr;
+    std::size_t size = 0;
+    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &size) != 1)
+        return {};
+    auto const number = [&](std::size_t at) { return std::size_t{data[at]} << 8 | data[at + 1]; };
+    if (size < 5 || number(0) != size - 2 || data[2] != TLSEXT_NAMETYPE_host_name ||
+        number(3) > size - 5)
+        return {};
+    return {reinterpret_cast<char const*>(data) + 5, number(3)};
+}
+
+// Before OpenSSL looks at tickets: one that was made for another certificate, and so perhaps under another rule for client
+// certificates, is none here (CVE-2025-23419 was a server that chose later). The rule itself does not go along with the
+// context.
 inline int choose_certificate(SSL* ssl, int*, void* names) {
-    char const* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    if (!name)
-        return SSL_TLSEXT_ERR_NOACK;
-    SSL_CTX* const context = static_cast<server_names const*>(names)->find(name);
-    if (!context)
-        return SSL_TLSEXT_ERR_NOACK;
-    if (SSL_get_SSL_CTX(ssl) != context)
+    SSL_CTX* const context = static_cast<server_names const*>(names)->find(asked_name(ssl));
+    if (context && SSL_get_SSL_CTX(ssl) != context) {
         SSL_set_SSL_CTX(ssl, context);
-    return SSL_TLSEXT_ERR_OK;
+        SSL_set_verify(ssl, SSL_CTX_get_verify_mode(context), nullptr);
+    }
+    return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+// That the name was understood is told to the client.
+inline int acknowledge_name(SSL* ssl, int*, void* names) {
+    char const* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    return name && static_cast<server_names const*>(names)->find(name) ? SSL_TLSEXT_ERR_OK
+                                                                       : SSL_TLSEXT_ERR_NOACK;
+}
+
+// Where SSLKEYLOGFILE says; one for the whole program.
+class key_log_file {
+public:
+    static key_log_file& of_program() {
+        static key_log_file one;
+        return one;
+    }
+
+    // Null where the environment names none.
+    char const* path() const noexcept { return path_; }
+
+    void open() {
+        std::lock_guard lock(mutex_);
+        if (!path_ || descriptor_ >= 0)
+            return;
+        descriptor_ = ::open(path_, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (descriptor_ < 0)
+            throw startup_error("tls: the file \"" + std::string(path_) +
+                                "\" that SSLKEYLOGFILE names cannot be opened (" +
+                                std::generic_category().message(errno) + "): name another, or take .key_log out");
+        report("tls: the secrets of sessions are written to " + std::string(path_) +
+               ": whoever reads it reads the traffic");
+    }
+
+    static void write(SSL const*, char const* line) {
+        std::string whole = std::string(line) + '\n';
+        [[maybe_unused]] auto count = ::write(of_program().descriptor_, whole.data(), whole.size());
+    }
+
+private:
+    std::mutex mutex_;
+    char const* path_ = ::secure_getenv("SSLKEYLOGFILE");
+    int descriptor_ = -1;
+};
+
+inline void log_keys(SSL_CTX* context) {
+    auto& file = key_log_file::of_program();
+    file.open();
+    if (file.path())
+        SSL_CTX_set_keylog_callback(context, &key_log_file::write);
+}
+
+inline void ask_for_client_certificates(SSL_CTX* context, client_certificates how,
+                                        std::string const& file, std::string const& pem) {
+    if (how == client_certificates::ignored)
+        return;
+    if (file.empty() && pem.empty())
+        throw startup_error(
+            "tls: clients are asked for certificates, but nobody is named who may sign them: set "
+            ".client_ca to a PEM file");
+    trust(context, file, pem, "client CA", ".client_ca_pem");
+    auto* const all = X509_STORE_get1_all_certs(SSL_CTX_get_cert_store(context));
+    for (int i = 0; i < sk_X509_num(all); ++i)
+        SSL_CTX_add_client_CA(context, sk_X509_value(all, i)); // what the client may choose from
+    sk_X509_pop_free(all, &X509_free);
+    SSL_CTX_set_verify(
+        context,
+        SSL_VERIFY_PEER |
+            (how == client_certificates::required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+        nullptr);
 }
 
 inline int choose_protocol(SSL*, unsigned char const** out, unsigned char* out_size,
@@ -139,12 +228,16 @@ inline ssl_ctx_ptr make_ssl_ctx(bool server, tls_version min_version) {
 
 } // namespace detail
 
-RELAIS_DECL tls_context::tls_context(tls_options const& options, bool http)
+RELAIS_DECL tls_context::tls_context(tls_options const& options, bool http,
+                                     tls_context const* before)
     : names_(new detail::server_names) {
     std::vector<tls_certificate> all;
     bool const first = !options.certificate.empty() || !options.certificate_pem.empty();
     if (first || !options.key.empty() || !options.key_pem.empty())
-        all.push_back({options.certificate, options.key, options.certificate_pem, options.key_pem});
+        all.push_back({.certificate = options.certificate,
+                       .key = options.key,
+                       .certificate_pem = options.certificate_pem,
+                       .key_pem = options.key_pem});
     all.insert(all.end(), options.certificates.begin(), options.certificates.end());
     if (all.empty())
         throw startup_error(
@@ -158,9 +251,17 @@ RELAIS_DECL tls_context::tls_context(tls_options const& options, bool http)
     else if (http)
         protocols_ = detail::protocols_on_the_wire({"http/1.1", "http/1.0"});
 
+    for (auto const& one : all)
+        guarded_ =
+            guarded_ || one.clients.value_or(options.clients) != client_certificates::ignored;
+    bool const keeps_tickets = before && !guarded_ && !before->guarded_;
+
     // A ticket of one context is worth nothing in another, even where the keys are the same.
-    unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
-    if (RAND_bytes(id, sizeof id) != 1)
+    session_id_.resize(SSL_MAX_SSL_SESSION_ID_LENGTH - 2);
+    if (keeps_tickets)
+        session_id_ = before->session_id_;
+    else if (RAND_bytes(reinterpret_cast<unsigned char*>(session_id_.data()),
+                        static_cast<int>(session_id_.size())) != 1)
         throw startup_error("tls: OpenSSL has no random bytes: " + detail::openssl_reason());
 
     for (auto const& one : all) {
@@ -168,16 +269,35 @@ RELAIS_DECL tls_context::tls_context(tls_options const& options, bool http)
         auto context = detail::make_ssl_ctx(true, options.min_version);
         SSL_CTX* const c = context.get();
         detail::use_certificate(c, chain);
-        SSL_CTX_set_session_id_context(c, id, sizeof id);
+        auto const how = one.clients.value_or(options.clients);
+        bool const own_ca = !one.client_ca.empty() || !one.client_ca_pem.empty();
+        detail::ask_for_client_certificates(c, how, own_ca ? one.client_ca : options.client_ca,
+                                            own_ca ? one.client_ca_pem : options.client_ca_pem);
+        auto const number = contexts_.size();
+        std::string const id =
+            session_id_ + static_cast<char>(number >> 8 & 0xff) + static_cast<char>(number & 0xff);
+        SSL_CTX_set_session_id_context(c, reinterpret_cast<unsigned char const*>(id.data()),
+                                       static_cast<unsigned>(id.size()));
         SSL_CTX_set_num_tickets(c, options.tickets);
         if (options.tickets == 0)
             SSL_CTX_set_options(c, SSL_OP_NO_TICKET);
-        SSL_CTX_set_tlsext_servername_callback(c, &detail::choose_certificate);
+        SSL_CTX_set_client_hello_cb(c, &detail::choose_certificate, names_.get());
+        SSL_CTX_set_tlsext_servername_callback(c, &detail::acknowledge_name);
         SSL_CTX_set_tlsext_servername_arg(c, names_.get());
+        if (options.key_log)
+            detail::log_keys(c);
         if (!protocols_.empty())
             SSL_CTX_set_alpn_select_cb(c, &detail::choose_protocol, &protocols_);
         names_->add(chain.certificates.front().get(), c);
         contexts_.push_back(std::move(context));
+    }
+    if (keeps_tickets) {
+        unsigned char keys[80];
+        auto const size = SSL_CTX_get_tlsext_ticket_keys(before->native(), nullptr, 0);
+        if (size > 0 && size <= static_cast<long>(sizeof keys) &&
+            SSL_CTX_get_tlsext_ticket_keys(before->native(), keys, size) == 1)
+            SSL_CTX_set_tlsext_ticket_keys(native(), keys, size);
+        OPENSSL_cleanse(keys, sizeof keys);
     }
     ERR_clear_error();
 }
@@ -190,7 +310,7 @@ RELAIS_DECL tls_client_context::tls_client_context(tls_client_options const& opt
     SSL_CTX* const c = context_.get();
     if (verify_) {
         SSL_CTX_set_verify(c, SSL_VERIFY_PEER, nullptr);
-        detail::trust(c, options.ca_file, options.ca_pem);
+        detail::trust(c, options.ca_file, options.ca_pem, "CA", ".ca_pem");
         X509_VERIFY_PARAM_set_hostflags(SSL_CTX_get0_param(c),
                                         X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     }

@@ -5,7 +5,9 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
+#include <chrono>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,8 +50,18 @@ certificate_chain load_certificate(tls_certificate const& source);
 /// Hands a checked chain to OpenSSL. \throws startup_error where it thinks too little of it
 void use_certificate(ssl_ctx_st* context, certificate_chain const& chain);
 
-/// Says who may sign. \throws startup_error
-void trust(ssl_ctx_st* context, std::string const& file, std::string const& pem);
+/// Says who may sign; with neither, whom the system trusts. \param what, text_option name the two in messages.
+/// \throws startup_error
+void trust(ssl_ctx_st* context, std::string const& file, std::string const& pem,
+           std::string const& what, std::string const& text_option);
+
+/// What stages see of a certificate: a name as of RFC 4514, bytes in hexadecimal, `DNS:a.example`.
+std::string name_text(X509_NAME* name);
+std::string hexadecimal(std::span<unsigned char const> bytes);
+std::string hexadecimal(ASN1_INTEGER const* number);
+std::vector<std::string> alternative_names(X509* certificate);
+std::chrono::system_clock::time_point time_of(ASN1_TIME const* time);
+std::string der_of(X509* certificate);
 
 } // namespace relais::detail
 

@@ -4,6 +4,7 @@
 #include <relais/tls/context.hpp>
 #include <relais/tls/impl/pem.hpp>
 
+#include <boost/algorithm/hex.hpp>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -14,6 +15,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <ctime>
+#include <iterator>
 #include <stdexcept>
 #include <system_error>
 
@@ -45,13 +48,59 @@ inline std::string quoted(std::string const& s) {
     return '"' + s + '"';
 }
 
-inline std::string subject_of(X509* certificate) {
-    bio_ptr const out(BIO_new(BIO_s_mem()));
-    X509_NAME_print_ex(out.get(), X509_get_subject_name(certificate), 0,
-                       XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+inline std::string text_of(BIO* bio) {
     char* data = nullptr;
-    long const size = BIO_get_mem_data(out.get(), &data);
-    std::string name(data, static_cast<std::size_t>(size));
+    long const size = BIO_get_mem_data(bio, &data);
+    return size > 0 ? std::string(data, static_cast<std::size_t>(size)) : std::string();
+}
+
+RELAIS_DECL std::string name_text(X509_NAME* name) {
+    bio_ptr const out(BIO_new(BIO_s_mem()));
+    X509_NAME_print_ex(out.get(), name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+    return text_of(out.get());
+}
+
+RELAIS_DECL std::string hexadecimal(std::span<unsigned char const> bytes) {
+    std::string text;
+    boost::algorithm::hex_lower(bytes.begin(), bytes.end(), std::back_inserter(text));
+    return text;
+}
+
+RELAIS_DECL std::string hexadecimal(ASN1_INTEGER const* number) {
+    return hexadecimal(std::span(ASN1_STRING_get0_data(number),
+                                 static_cast<std::size_t>(ASN1_STRING_length(number))));
+}
+
+RELAIS_DECL std::vector<std::string> alternative_names(X509* certificate) {
+    std::vector<std::string> all;
+    auto* const names = static_cast<GENERAL_NAMES*>(
+        X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); ++i) {
+        bio_ptr const out(BIO_new(BIO_s_mem()));
+        GENERAL_NAME_print(out.get(), sk_GENERAL_NAME_value(names, i));
+        all.push_back(text_of(out.get()));
+    }
+    GENERAL_NAMES_free(names);
+    return all;
+}
+
+RELAIS_DECL std::chrono::system_clock::time_point time_of(ASN1_TIME const* time) {
+    std::tm utc{};
+    if (ASN1_TIME_to_tm(time, &utc) != 1)
+        return {};
+    return std::chrono::system_clock::from_time_t(::timegm(&utc));
+}
+
+RELAIS_DECL std::string der_of(X509* certificate) {
+    unsigned char* data = nullptr;
+    int const size = i2d_X509(certificate, &data);
+    std::string der(reinterpret_cast<char const*>(data), size > 0 ? std::size_t(size) : 0);
+    OPENSSL_free(data);
+    return der;
+}
+
+inline std::string subject_of(X509* certificate) {
+    auto name = name_text(X509_get_subject_name(certificate));
     return name.empty() ? "one without a subject" : name;
 }
 
@@ -235,7 +284,8 @@ RELAIS_DECL void use_certificate(ssl_ctx_st* context, certificate_chain const& c
                             " or its key: " + openssl_reason());
 }
 
-RELAIS_DECL void trust(ssl_ctx_st* context, std::string const& file, std::string const& pem) {
+RELAIS_DECL void trust(ssl_ctx_st* context, std::string const& file, std::string const& pem,
+                       std::string const& what, std::string const& text_option) {
     if (file.empty() && pem.empty()) {
         if (SSL_CTX_set_default_verify_paths(context) == 1)
             return;
@@ -243,9 +293,9 @@ RELAIS_DECL void trust(ssl_ctx_st* context, std::string const& file, std::string
             "tls: the system's trusted certificates cannot be found: " + openssl_reason() +
             "; set .ca_file, or on Debian install ca-certificates");
     }
-    std::string const where = pem.empty() ? quoted(file) : ".ca_pem";
+    std::string const where = pem.empty() ? quoted(file) : text_option;
     X509_STORE* const store = SSL_CTX_get_cert_store(context);
-    for (auto const& one : read_certificates(pem.empty() ? read_file(file, "CA") : pem, where))
+    for (auto const& one : read_certificates(pem.empty() ? read_file(file, what) : pem, where))
         if (X509_STORE_add_cert(store, one.get()) != 1)
             throw startup_error("tls: OpenSSL refuses a certificate in " + where + ": " +
                                 openssl_reason());
