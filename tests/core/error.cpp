@@ -76,7 +76,6 @@ TEST_CASE("statuses are those of the protocol page") {
         {end_reason::unauthorized, 401},
         {end_reason::origin_refused, 403},
         {end_reason::address_refused, 403},
-        {end_reason::misdirected_request, 421},
         {end_reason::not_found, 404},
         {end_reason::method_not_allowed, 405},
         {end_reason::head_timeout, 408},

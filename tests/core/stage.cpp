@@ -17,6 +17,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace {
 
@@ -459,6 +460,28 @@ TEST_CASE("prepare is called for each stage that has it, the outermost first") {
     int count = 0;
     whole.visit([&](auto const& s) { count += std::is_empty_v<std::remove_cvref_t<decltype(s)>>; });
     CHECK(count == 1);
+}
+
+TEST_CASE("reload is called for each stage that has it, and one that fails stops no other") {
+    static std::string order;
+    struct reloaded : relais::stage_base {
+        reloaded(char n, bool f) : name(n), fails(f) {}
+        char name;
+        bool fails;
+        awaitable<> operator()(exchange& x, exchange::next next) const { return next(x); }
+        void reload() const {
+            if (fails)
+                throw std::runtime_error(std::string("no file ") + name);
+            order += name;
+        }
+    };
+    relais::any_chain<connection> const erased(
+        http() | reloaded('a', true) | outer |
+        (reloaded('b', false) | reloaded('c', true) | reloaded('d', false) | respond()));
+    order.clear();
+    CHECK(erased.reload() == std::vector<std::string>{"no file a", "no file c"});
+    CHECK(order == "bd");
+    CHECK(relais::any_chain<connection>().reload().empty());
 }
 
 TEST_CASE("any_chain forgets the type and shares the stages") {

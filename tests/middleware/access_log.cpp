@@ -231,6 +231,35 @@ TEST_CASE("access_log: a file is appended to, by chains that share a stage as we
     CHECK(lines[2].find("\"GET /one HTTP/1.1\" 200 ") != std::string::npos);
 }
 
+TEST_CASE("access_log: a file that was renamed is begun anew by a reload") {
+    folder where;
+    auto log = access_log({.file = where.log()});
+    auto chain = http() | log | respond(200);
+    CHECK(chain.reload().empty()); // not open yet
+    auto ask = [&](char const* path) {
+        testing::session s(chain);
+        s.send(std::string("GET ") + path + " HTTP/1.1\r\nHost: a\r\n\r\n");
+    };
+    ask("/one");
+    std::filesystem::rename(where.log(), where.path + "/old");
+    ask("/two");
+    REQUIRE(chain.reload().empty());
+    ask("/three");
+    CHECK(lines_of(content_of(where.path + "/old")).size() == 2);
+    auto lines = lines_of(content_of(where.log()));
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].find("\"GET /three ") != std::string::npos);
+
+    // What cannot be opened any more is written to as before.
+    std::filesystem::rename(where.log(), where.path + "/newer");
+    std::filesystem::create_directory(where.log());
+    auto why = chain.reload();
+    REQUIRE(why.size() == 1);
+    CHECK(why[0].find(where.log()) != std::string::npos);
+    ask("/four");
+    CHECK(lines_of(content_of(where.path + "/newer")).size() == 2);
+}
+
 TEST_CASE("access_log: lines of several workers stay whole") {
     folder where;
     auto whole = http() | access_log({.file = where.log()}) | respond(200);

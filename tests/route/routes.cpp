@@ -5,6 +5,7 @@
 #include <relais/route/routes.hpp>
 
 #include <atomic>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -193,6 +194,27 @@ TEST_CASE("mistakes in routes are told at start, all at once", "[routes]") {
     // The stages of a nested one are told of their own rule.
     CHECK(why_not(routes(at("/") | routes(at(pattern("p")) | replacing()))) ==
           "at(\"/\"): at(pattern(R\"(p)\")): replacing() has no prefix to replace");
+}
+
+TEST_CASE("branches are told to load their files anew", "[routes]") {
+    struct loading {
+        explicit loading(std::string w) : why(std::move(w)) {}
+        std::string why;
+        std::shared_ptr<int> count = std::make_shared<int>();
+        awaitable<> operator()(exchange& x, exchange::next next) const { return next(x); }
+        void reload() const {
+            if (!why.empty())
+                throw startup_error(why);
+            ++*count;
+        }
+    };
+    loading const fine("");
+    routes all(at("/a") | loading("no file") | told("a"), at("/b") | fine | told("b"));
+    all.add(at("/c") | loading("no folder") | told("c"));
+    all.add(at("/d") | routes(at("/d/e") | fine | told("e")));
+    auto const chain = http() | all;
+    CHECK(chain.reload() == std::vector<std::string>{"at(\"/a\"): no file\nat(\"/c\"): no folder"});
+    CHECK(*fine.count == 2);
 }
 
 TEST_CASE("routes explain themselves", "[routes]") {

@@ -19,6 +19,8 @@
 #include <filesystem>
 #include <functional>
 #include <iterator>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -537,6 +539,59 @@ TEST_CASE("server: a signal stops it as soon as requests have ended, a second on
     CHECK(run.status() == 0);
     auto const got = client.rest();
     CHECK((got.empty() || got == "(reset)"));
+}
+
+TEST_CASE(
+    "server: SIGHUP and reload() have stages load their files anew, and say what became of it") {
+    struct loading {
+        std::shared_ptr<std::atomic<int>> count = std::make_shared<std::atomic<int>>();
+        std::shared_ptr<std::atomic<bool>> fails = std::make_shared<std::atomic<bool>>();
+        awaitable<> operator()(exchange& x, exchange::next next) const { return next(x); }
+        void reload() const {
+            ++*count;
+            if (*fails)
+                throw startup_error("no such file");
+        }
+    };
+    static std::mutex writing;
+    static std::vector<std::string> said;
+    said.clear();
+    set_report_function([](std::string_view sentence) {
+        std::lock_guard lock(writing);
+        said.emplace_back(sentence);
+    });
+    auto const saw = [](std::string const& sentence) {
+        return eventually([&] {
+            std::lock_guard lock(writing);
+            return std::find(said.begin(), said.end(), sentence) != said.end();
+        });
+    };
+    loading const stage;
+    auto options = quiet();
+    options.handle_signals = true;
+    server srv(options);
+    srv.listen("127.0.0.1:0", http() | stage | respond(204));
+    {
+        running run(srv);
+        for (int i = 1; i <= 2; ++i) { // each of them, not the first alone
+            REQUIRE(::kill(::getpid(), SIGHUP) == 0);
+            CHECK(saw("everything was loaded again"));
+            CHECK(stage.count->load() == i);
+            std::lock_guard lock(writing);
+            said.clear();
+        }
+        *stage.fails = true;
+        REQUIRE(::kill(::getpid(), SIGHUP) == 0);
+        CHECK(saw("127.0.0.1:0 goes on as it was: no such file"));
+        CHECK_FALSE(srv.reload());
+        *stage.fails = false;
+        CHECK(srv.reload());
+        CHECK(stage.count->load() == 5);
+        loopback_client client(srv.endpoints()[0]);
+        client.send(get);
+        CHECK(client.response().starts_with("HTTP/1.1 204"));
+    }
+    set_report_function(nullptr);
 }
 
 TEST_CASE("server: leaves signals alone where it is told to, and in start()") {

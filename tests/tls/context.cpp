@@ -202,6 +202,46 @@ TEST_CASE("whom a client trusts is read from a file or from memory", "[tls]") {
     CHECK(says(why_not({.ca_file = at.file("text", "x")}), {at / "text", "not PEM"}));
 }
 
+TEST_CASE("who may sign the certificates of clients is said where they are asked for", "[tls]") {
+    made::family const f;
+    folder const at;
+    tls_options const fine{.certificate_pem = f.leaf.pem(),
+                           .key_pem = f.leaf.key_pem(),
+                           .clients = client_certificates::required,
+                           .client_ca_pem = f.root.pem()};
+    CHECK(why_not(fine) == "(it loads)");
+    auto by_file = fine;
+    by_file.client_ca_pem.clear();
+    by_file.client_ca = at.file("ca.pem", f.root.pem() + f.intermediate.pem());
+    CHECK(why_not(by_file) == "(it loads)");
+
+    auto nobody = fine;
+    nobody.client_ca_pem.clear();
+    nobody.clients = GENERATE(client_certificates::optional, client_certificates::required);
+    CHECK(says(why_not(nobody), {"clients are asked for certificates", "set .client_ca"}));
+    auto rubbish = fine;
+    rubbish.client_ca_pem = "rubbish";
+    CHECK(says(why_not(rubbish), {"no certificate", ".client_ca_pem"}));
+    by_file.client_ca = at / "none.pem";
+    CHECK(says(why_not(by_file), {"client CA", at / "none.pem", "does not exist"}));
+
+    // Of one host alone, whose own file goes before the one for all.
+    auto mixed = fine;
+    mixed.clients = client_certificates::ignored;
+    mixed.client_ca_pem.clear();
+    mixed.certificates = {{.certificate_pem = f.leaf.pem(),
+                           .key_pem = f.leaf.key_pem(),
+                           .clients = client_certificates::optional}};
+    CHECK(says(why_not(mixed), {"set .client_ca"}));
+    mixed.client_ca_pem = f.root.pem();
+    CHECK(why_not(mixed) == "(it loads)");
+    CHECK(tls_context(mixed, true).guarded());
+    mixed.certificates[0].client_ca = at / "none.pem";
+    CHECK(says(why_not(mixed), {"none.pem"}));
+    mixed.certificates[0].clients = client_certificates::ignored;
+    CHECK_FALSE(tls_context(mixed, true).guarded());
+}
+
 TEST_CASE("a name for a self-signed certificate is a name", "[tls]") {
     CHECK_THROWS_AS(tls_options::self_signed("a,CA:TRUE"), std::invalid_argument);
     CHECK_THROWS_AS(tls_options::self_signed(""), std::invalid_argument);

@@ -9,8 +9,12 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <openssl/ssl.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -265,4 +269,123 @@ TEST_CASE("the last response on a connection is followed by the end that TLS kno
     CHECK_FALSE(f.c);
     CHECK(read(client).ends_with("\r\n\r\nwhole"));
     CHECK(read(client) == "(end)"); // an attacker cannot have cut it off
+}
+
+namespace {
+
+// What the next handshake shows, as the name in it; empty where there is none.
+template <class Chain>
+std::string subject_shown(fixture& f, Chain const& chain) {
+    f.start(chain);
+    tls_client_context const context({.verify = false});
+    tls_stream client(std::move(f.peer), context, "a.example");
+    if (!shake(f, client))
+        return {};
+    std::shared_ptr<X509> const shown(SSL_get1_peer_certificate(client.native()), &X509_free);
+    char name[64] = {};
+    X509_NAME_get_text_by_NID(X509_get_subject_name(shown.get()), NID_commonName, name,
+                              sizeof name);
+    client.close();
+    f.w.poll();
+    return name;
+}
+
+awaitable<> tell_client(connection& c) {
+    auto const& client = c.tls()->client;
+    std::string text = "nobody";
+    if (client) {
+        text = client->subject + " by " + client->issuer;
+        for (auto const& name : client->names)
+            text += " " + name;
+    }
+    c.downstream().try_write(text);
+    wait_result const why = co_await c.downstream().readable(0ms);
+    (void)why;
+}
+
+} // namespace
+
+TEST_CASE("certificates that are loaded again are for new handshakes; broken ones change nothing",
+          "[tls]") {
+    char place[] = "/tmp/relais-tls-XXXXXX";
+    REQUIRE(::mkdtemp(place));
+    std::string const file = std::string(place) + "/both.pem";
+    auto const install = [&](std::string const& text) { std::ofstream(file) << text; };
+    auto const old = made::sign({.common_name = "old"});
+    auto const fresh = made::sign({.common_name = "fresh"});
+    auto const other = made::sign({.common_name = "other"});
+
+    install(old.pem() + old.key_pem());
+    auto const stage = tls({.certificate = file});
+    CHECK_NOTHROW(stage.reload()); // before the start there is nothing to do
+    auto const chain = stage | greet;
+    chain.prepare();
+    fixture f;
+    CHECK(subject_shown(f, chain) == "old");
+
+    install(fresh.pem() + fresh.key_pem());
+    CHECK(subject_shown(f, chain) == "old");
+    CHECK(chain.reload().empty());
+    CHECK(subject_shown(f, chain) == "fresh");
+
+    for (auto const& broken :
+         {other.pem() + fresh.key_pem(), other.pem(), other.key_pem(), std::string("rubbish")}) {
+        install(broken);
+        auto const why = chain.reload();
+        REQUIRE(why.size() == 1);
+        CHECK(why[0].find(file) != std::string::npos);
+        CHECK(subject_shown(f, chain) == "fresh");
+    }
+    std::filesystem::remove_all(place);
+    CHECK(chain.reload().size() == 1);
+    CHECK(subject_shown(f, chain) == "fresh");
+}
+
+TEST_CASE("a handshake that began before a reload ends as it began", "[tls]") {
+    char place[] = "/tmp/relais-tls-XXXXXX";
+    REQUIRE(::mkdtemp(place));
+    std::string const file = std::string(place) + "/both.pem";
+    auto const install = [&](made::certificate const& c) {
+        std::ofstream(file) << c.pem() + c.key_pem();
+    };
+    auto const old = made::sign({.common_name = "old", .names = "DNS:a.example"});
+    install(old);
+    auto const chain = tls({.certificate = file}) | greet;
+    chain.prepare();
+    fixture f;
+    f.start(chain);
+    install(made::sign({.common_name = "fresh"}));
+    REQUIRE(chain.reload().empty());
+    tls_client_context const context({.ca_pem = old.pem()});
+    tls_stream client(std::move(f.peer), context, "a.example");
+    REQUIRE(shake(f, client)); // it trusts the old one alone
+    CHECK(read(client).starts_with("a.example,"));
+    client.close();
+    f.w.poll();
+    std::filesystem::remove_all(place);
+}
+
+TEST_CASE("stages see the certificate that a client has shown", "[tls]") {
+    auto const authority = made::sign({.common_name = "authority", .authority = true});
+    auto const alice = made::sign(
+        {.common_name = "alice", .names = "DNS:alice.example,email:a@b.example"}, &authority);
+    auto given = options();
+    given.clients = client_certificates::optional;
+    given.client_ca_pem = authority.pem();
+    auto const chain = tls(given) | tell_client;
+    chain.prepare();
+    bool const shows = GENERATE(true, false);
+    fixture f;
+    f.start(chain);
+    tls_client_context const context({.ca_pem = certificate().pem()});
+    tls_stream client(std::move(f.peer), context, "a.example");
+    if (shows) {
+        REQUIRE(SSL_use_certificate(client.native(), alice.x509.get()) == 1);
+        REQUIRE(SSL_use_PrivateKey(client.native(), alice.key.get()) == 1);
+    }
+    REQUIRE(shake(f, client));
+    CHECK(read(client) ==
+          (shows ? "CN=alice by CN=authority DNS:alice.example email:a@b.example" : "nobody"));
+    client.close();
+    f.w.poll();
 }

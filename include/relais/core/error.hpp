@@ -22,7 +22,6 @@ enum class end_reason : std::uint8_t {
     // the client and what it sent
     bad_request,
     bad_host,
-    misdirected_request, ///< for another host than the TLS session is for
     bad_target,
     bad_body,
     head_too_large,
@@ -49,7 +48,7 @@ enum class end_reason : std::uint8_t {
     origin_refused,
     address_refused,
     unauthorized,
-    misdirected,
+    misdirected, ///< for another host than the TLS session is for
     rate_limited,
 
     // the upstream

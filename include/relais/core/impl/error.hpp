@@ -26,10 +26,6 @@ struct end_reason_table {
         {r::bad_host, s::downstream, p::request_head, c::malformed, 400, 400,
          "bad_host", "http_request_error", false, t::never,
          "The request's Host is missing, repeated, malformed or in conflict with its target."},
-        {r::misdirected_request, s::downstream, p::request_head, c::refused, 421, 421,
-         "misdirected_request", "http_request_error", false, t::never,
-         "The request is for another host than the one that the TLS session was made for, and hosts here ask for "
-         "client certificates."},
         {r::bad_target, s::downstream, p::request_head, c::malformed, 400, 400,
          "bad_target", "http_request_error", false, t::never,
          "The request's target has a path or a query that is not allowed."},

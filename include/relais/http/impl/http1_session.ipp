@@ -187,7 +187,7 @@ RELAIS_DECL http1_session::head_step http1_session::accept_head(std::size_t size
     r.authority_ = facts.authority;
     r.set_host(facts.host.host);
     if (auto const* session = connection_.tls(); session && !session->serves(facts.host.host))
-        return reject(end_reason::misdirected_request,
+        return reject(end_reason::misdirected,
                       "the host is not the one that the TLS session was made for");
     r.max_forwards_ = facts.max_forwards;
     r.websocket_ = facts.upgrades && r.line_.method == verb::get &&

@@ -29,8 +29,8 @@ struct access_log_stage::output {
     access_log_options options;
     int descriptor = -1;
     std::atomic<bool> has_reader{false}; ///< a pipe, a terminal: it may stop taking lines
-    std::mutex one_writer;       ///< between asking whether it takes lines and writing them
-    lines const* amid = nullptr; ///< who has written a part of a line, and goes on first
+    std::mutex one_writer;               ///< between asking whether it takes lines and writing them
+    lines const* amid = nullptr;         ///< who has written a part of a line, and goes on first
     std::atomic<bool> failing{false};
 
     ~output() {

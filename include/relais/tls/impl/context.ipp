@@ -132,7 +132,8 @@ public:
         if (descriptor_ < 0)
             throw startup_error("tls: the file \"" + std::string(path_) +
                                 "\" that SSLKEYLOGFILE names cannot be opened (" +
-                                std::generic_category().message(errno) + "): name another, or take .key_log out");
+                                std::generic_category().message(errno) +
+                                "): name another, or take .key_log out");
         report("tls: the secrets of sessions are written to " + std::string(path_) +
                ": whoever reads it reads the traffic");
     }
