@@ -30,19 +30,32 @@ step install
 sh cmake/packages.sh g++ cmake ninja-build ccache boost libssl-dev catch2 libcli11-dev openssl curl git pkg-config \
     python3-websockets $($quick || echo chromium chromium-driver)
 
-# nginx is unpacked, not installed: its package would start a server on port 80.
+# Servers are unpacked, not installed: their packages would start them, nginx on port 80.
 PATH=$PWD/build/tools/usr/sbin:$PATH:/usr/sbin:/sbin
 export PATH
-if ! $quick && ! command -v nginx > /dev/null && command -v apt-get > /dev/null; then
+
+# unpack PACKAGE...: below build/tools
+unpack() {
     mkdir -p build/tools
     (
         cd build/tools
-        apt-get -qq download nginx 2> /dev/null || {
+        apt-get -qq download "$@" 2> /dev/null || {
             if [ "$(id -u)" -eq 0 ]; then apt-get -qq update; else sudo apt-get -qq update; fi
-            apt-get -qq download nginx
+            apt-get -qq download "$@"
         }
-        dpkg-deb -x nginx_*.deb .
+        for package in "$@"; do dpkg-deb -x "$package"_*.deb .; done
     )
+}
+
+if ! $quick && command -v apt-get > /dev/null; then
+    if ! command -v nginx > /dev/null; then unpack nginx; fi
+    if nginx -V 2>&1 | grep -q -e '--with-stream=dynamic' && [ ! -e /usr/lib/nginx/modules/ngx_stream_module.so ] &&
+        [ ! -e build/tools/usr/lib/nginx/modules/ngx_stream_module.so ]; then
+        unpack libnginx-mod-stream
+    fi
+    if ! command -v haproxy > /dev/null; then
+        unpack haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
+    fi
 fi
 if $install_only; then exit; fi
 

@@ -155,10 +155,15 @@ TEST_CASE("headers that are made are those that are read", "[proxy_protocol]") {
               std::to_string(six_bytes.size()) + " [::1]:1 [2001:db8::2]:443");
         for (auto const& unknown :
              {make_proxy_header(version, socket_address(), at("10.0.0.2", 2)),
-              make_proxy_header(version, at("::1", 1), at("10.0.0.2", 2)),
               make_proxy_header(version, socket_address::unix_path("/a"), at("10.0.0.2", 2))})
             CHECK(outcome(unknown) == std::to_string(unknown.size()) + " (own)");
+        auto const up = make_proxy_header(version, at("::1", 1), at("10.0.0.2", 2));
+        CHECK(outcome(up) == std::to_string(up.size()) + " [::1]:1 10.0.0.2:2");
+        auto const down = make_proxy_header(version, at("10.0.0.2", 2), at("::1", 1));
+        CHECK(outcome(down) == std::to_string(down.size()) + " 10.0.0.2:2 [::1]:1");
     }
+    CHECK(make_proxy_header(proxy_version::v1, at("::1", 1), at("10.0.0.2", 2)) ==
+          "PROXY TCP6 ::1 ::ffff:10.0.0.2 1 2\r\n");
     CHECK(make_proxy_header(proxy_version::v1, at("10.0.0.1", 4097), at("192.0.2.7", 443)) ==
           "PROXY TCP4 10.0.0.1 192.0.2.7 4097 443\r\n");
     CHECK(make_proxy_header(proxy_version::v2, at("10.0.0.1", 4097), at("192.0.2.7", 443)) ==

@@ -66,8 +66,8 @@ class Gateway:
     """
 
     def __init__(self, http="127.0.0.1:0", passed=None, notified=None, watchdog=None, **options):
-        words = [f"http={http}"] if http else []
-        for name, values in options.items():
+        words = []
+        for name, values in ({"http": http or []} | options).items():
             for value in values if isinstance(values, list) else [values]:
                 words.append(f"{name.replace('_', '-')}={to_word(value)}")
         self.errors = tempfile.TemporaryFile("w+")

@@ -5,12 +5,17 @@
 ///     http=127.0.0.1:0  https=127.0.0.1:0  relay=127.0.0.1:0,HOST:PORT
 ///     tls-relay=127.0.0.1:0,HOST:PORT  certificate=FILE,KEY  guarded-certificate=FILE,KEY
 ///     clients=optional|required  client-ca=FILE  key-log=yes  tickets=N  handshake-timeout=MS
+///     behind=127.0.0.1:0  behind-tls=127.0.0.1:0  behind-relay=127.0.0.1:0,HOST:PORT  behind-guarded=127.0.0.1:0
+///     trusted=RANGE  others=1  proxy-timeout=MS  proxy-size=BYTES  send-proxy=v1  send-proxy=v2
+///     deny=RANGE  allow=RANGE  real-ip=RANGE
 ///     route=/PREFIX,URL  ready=/PATH  ca=FILE  forwarded=both  via=NAME  underscores=keep
 ///     min-rate=BYTES  min-rate-after=MS  head-timeout=MS  body-timeout=MS  keep-alive-timeout=MS  write-timeout=MS  requests=N
 ///     connect-timeout=MS  first-byte-timeout=MS  read-timeout=MS  tunnel-timeout=MS  linger=MS
 ///
-/// It prints a line for each listener, in that order, and "ready". A line on standard input is answered by the number of
-/// connections; the end of it ends the gateway.
+/// "behind" is behind a load balancer that speaks the PROXY protocol, whose extra values go into X-Custom; "guarded" by
+/// `deny` on its connections, and by `real_ip` and `allow` on its requests. It prints a line for each listener, in the
+/// order of these words, and "ready". A line on standard input is answered by the number of connections; the end of it
+/// ends the gateway.
 
 #include <relais/relais.hpp>
 
@@ -89,8 +94,36 @@ relais::http_options read_http(command_line& given) {
     return made;
 }
 
+relais::proxy_version read_version(command_line& given) {
+    auto const version = given.text("send-proxy");
+    return version == "v1"   ? relais::proxy_version::v1
+           : version == "v2" ? relais::proxy_version::v2
+                             : relais::proxy_version::none;
+}
+
+relais::proxy_protocol_stage read_proxy_protocol(command_line& given) {
+    relais::proxy_protocol_options made;
+    made.trusted = given.all("trusted");
+    made.others = !given.text("others").empty();
+    given.duration("proxy-timeout", made.timeout);
+    given.number("proxy-size", made.max_size);
+    return relais::proxy_protocol(made);
+}
+
+/// Shows the upstream which extra values a header had, and the name that it tells (PP2_TYPE_AUTHORITY).
+relais::awaitable<> tell_values(relais::exchange& x, relais::exchange::next next) {
+    std::string values;
+    if (auto const* header = x.connection().state.find<relais::proxy_header>())
+        for (auto const& value : header->values)
+            values += std::to_string(value.type) + (value.type == 2 ? '=' + value.bytes : "") + ' ';
+    if (!values.empty())
+        x.request.set("X-Custom", values.substr(0, values.size() - 1));
+    return next(x);
+}
+
 relais::proxy_options read_proxy(command_line& given) {
     relais::proxy_options made;
+    made.proxy_protocol = read_version(given);
     given.duration("connect-timeout", made.connect_timeout);
     given.duration("first-byte-timeout", made.first_byte_timeout);
     given.duration("read-timeout", made.read_timeout);
@@ -199,12 +232,33 @@ int main(int argc, char** argv) try {
         names.push_back("https");
     }
     for (auto const& [where, upstream] : given.pairs("relay")) {
-        srv.listen(where, relay(upstream));
+        srv.listen(where, relay(upstream, {.proxy_protocol = read_version(given)}));
         names.push_back("relay");
     }
     for (auto const& [where, upstream] : given.pairs("tls-relay")) {
         srv.listen(where, tls(read_tls(given)) | relay(upstream));
         names.push_back("tls-relay");
+    }
+    for (auto const& where : given.all("behind")) {
+        srv.listen(where, read_proxy_protocol(given) | relais::http(read_http(given)) |
+                              tell_values | paths);
+        names.push_back("behind");
+    }
+    for (auto const& where : given.all("behind-tls")) {
+        srv.listen(where, read_proxy_protocol(given) | tls(read_tls(given)) | site);
+        names.push_back("behind-tls");
+    }
+    for (auto const& [where, upstream] : given.pairs("behind-relay")) {
+        srv.listen(where, read_proxy_protocol(given) |
+                              relay(upstream, {.proxy_protocol = read_version(given)}));
+        names.push_back("behind-relay");
+    }
+    for (auto const& where : given.all("behind-guarded")) {
+        srv.listen(where, read_proxy_protocol(given) | deny(given.all("deny")) |
+                              relais::http(read_http(given)) |
+                              real_ip({.trusted = given.all("real-ip")}) |
+                              allow(given.all("allow")) | paths);
+        names.push_back("behind-guarded");
     }
     std::thread(tell, std::cref(srv), names).detach();
     auto status = srv.run();

@@ -58,8 +58,9 @@ struct proxy_header_result {
 proxy_header_result parse_proxy_header(std::span<std::byte const> bytes, std::size_t most,
                                        proxy_header& into);
 
-/// Makes the header of a connection from `source` to `destination`; UNKNOWN or LOCAL where they are no two addresses of
-/// one family.
+/// Makes the header of a connection from `source` to `destination`; UNKNOWN or LOCAL where one of them is no IP address.
+/// Where they are of two families, which a header cannot say, the one of IPv4 is mapped into IPv6: a receiver that was
+/// told nothing would take the client for this gateway.
 std::string make_proxy_header(proxy_version version, socket_address const& source,
                               socket_address const& destination);
 

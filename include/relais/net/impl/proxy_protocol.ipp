@@ -144,14 +144,21 @@ RELAIS_DECL proxy_header_result parse_proxy_header(std::span<std::byte const> by
 
 RELAIS_DECL std::string make_proxy_header(proxy_version version, socket_address const& source,
                                           socket_address const& destination) {
-    auto const from = source.ip();
-    auto const to = destination.ip();
     bool const known = !source.is_unix() && !destination.is_unix() && source.size() != 0 &&
-                       destination.size() != 0 && from.is_v4() == to.is_v4();
+                       destination.size() != 0;
+    bool const is_v4 = source.ip().is_v4() && destination.ip().is_v4();
+    auto const written = [&](socket_address const& address) {
+        namespace ip = boost::asio::ip;
+        auto const own = address.ip();
+        return own.is_v4() == is_v4 ? own
+                                    : ip::address(ip::make_address_v6(ip::v4_mapped, own.to_v4()));
+    };
+    auto const from = written(source);
+    auto const to = written(destination);
     if (version == proxy_version::v1) {
         if (!known)
             return "PROXY UNKNOWN\r\n";
-        return std::string("PROXY ") + (from.is_v4() ? "TCP4 " : "TCP6 ") + from.to_string() + ' ' +
+        return std::string("PROXY ") + (is_v4 ? "TCP4 " : "TCP6 ") + from.to_string() + ' ' +
                to.to_string() + ' ' + std::to_string(source.port()) + ' ' +
                std::to_string(destination.port()) + "\r\n";
     }
@@ -169,8 +176,8 @@ RELAIS_DECL std::string make_proxy_header(proxy_version version, socket_address 
                 header += static_cast<char>(b);
     };
     header += known ? '\x21' : '\x20';
-    header += !known ? '\0' : from.is_v4() ? '\x11' : '\x21';
-    put_pair(!known ? 0 : from.is_v4() ? 12 : 36);
+    header += !known ? '\0' : is_v4 ? '\x11' : '\x21';
+    put_pair(!known ? 0 : is_v4 ? 12 : 36);
     if (known) {
         put_ip(from);
         put_ip(to);
