@@ -26,6 +26,11 @@ def tell_fields(wire):
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
+def first_certificate(file):
+    text, end, _ = pathlib.Path(file).read_text().partition("-----END CERTIFICATE-----")
+    return ssl.PEM_cert_to_DER_cert(text + end)
+
+
 class OperationsTest(TlsTest):
     @classmethod
     def setUpClass(cls):
@@ -71,9 +76,9 @@ class ClientCertificates(OperationsTest):
                 wire = self.shake(gateway, context=self.with_certificate(self.client, version))
                 status, told = self.ask(wire, "Client-Cert: :bWU=:", "client-cert-chain: :bWU=:", "X-Client: me")
                 self.assertEqual(status, 200)
-                der = ssl.PEM_cert_to_DER_cert(pathlib.Path(self.client[0]).read_text())
+                der = first_certificate(self.client[0])
                 self.assertEqual(told["client-cert"], f":{base64.b64encode(der).decode()}:")
-                chain = ssl.PEM_cert_to_DER_cert((self.authority.path / "intermediate.pem").read_text())
+                chain = first_certificate(self.authority.path / "intermediate.pem")
                 self.assertEqual(told["client-cert-chain"], f":{base64.b64encode(chain).decode()}:")
                 subject, issuer, serial, fingerprint, names = told["x-client"].split("|")
                 self.assertEqual((subject, issuer, names), ("CN=alice.example", "CN=Intermediate", "DNS:alice.example"))
