@@ -62,6 +62,7 @@
 #include <relais/websocket/handshake.hpp>
 #include <relais/websocket/tunnel.hpp>
 
+#include <relais/upstream/balance.hpp>
 #include <relais/upstream/client.hpp>
 #include <relais/upstream/pool.hpp>
 #include <relais/upstream/server.hpp>

@@ -59,9 +59,12 @@
 #include <relais/websocket/impl/handshake.ipp>
 #include <relais/websocket/impl/tunnel.ipp>
 
+#include <relais/upstream/impl/balance.ipp>
 #include <relais/upstream/impl/client.ipp>
+#include <relais/upstream/impl/hash_by.ipp>
 #include <relais/upstream/impl/pool.ipp>
 #include <relais/upstream/impl/server.ipp>
+#include <relais/upstream/impl/sticky_cookie.ipp>
 
 #include <relais/proxy/impl/proxy_to.ipp>
 
