@@ -54,6 +54,7 @@
 #include <relais/http/path.hpp>
 #include <relais/http/request.hpp>
 #include <relais/http/response.hpp>
+#include <relais/http/status_set.hpp>
 
 #include <relais/route/match.hpp>
 #include <relais/route/routes.hpp>
@@ -62,8 +63,10 @@
 #include <relais/websocket/handshake.hpp>
 #include <relais/websocket/tunnel.hpp>
 
+#include <relais/upstream/admission.hpp>
 #include <relais/upstream/balance.hpp>
 #include <relais/upstream/client.hpp>
+#include <relais/upstream/health.hpp>
 #include <relais/upstream/pool.hpp>
 #include <relais/upstream/server.hpp>
 
