@@ -48,6 +48,14 @@ struct rate_limit_stage : named_base<exchange> {
     using provides = relais::tags<relais::address_check>;
 };
 
+struct allow_stage : relais::stage_base {
+    RELAIS_STAGE_NAME("allow()");
+    using faces = relais::faces<relais::face<connection>, relais::face<exchange>>;
+    using provides = relais::tags<relais::address_check>;
+    awaitable<> operator()(connection& c, connection::next next) const;
+    awaitable<> operator()(exchange& x, exchange::next next) const;
+};
+
 struct real_ip_stage : named_base<exchange> {
     RELAIS_STAGE_NAME("real_ip()");
     using outside_of = relais::tags<relais::address_check>;
@@ -80,6 +88,9 @@ inline basic_auth_stage basic_auth() {
     return {};
 }
 inline rate_limit_stage rate_limit() {
+    return {};
+}
+inline allow_stage allow() {
     return {};
 }
 inline real_ip_stage real_ip() {

@@ -104,6 +104,7 @@ TEST_CASE("statuses are those of the protocol page") {
         {end_reason::bad_upgrade, 502},
         {end_reason::too_many_interim, 502},
         {end_reason::response_incomplete, 502},
+        {end_reason::response_too_large, 500},
         {end_reason::no_upstream, 503},
         {end_reason::overloaded, 503},
         {end_reason::shutting_down, 503},

@@ -812,7 +812,8 @@ TEST_CASE("body: a stage reads the response's") {
     std::vector<row> const rows = {
         {{"hel", "lo"}, at_end::ends, 5, end_reason::completed, "200 "},
         {{"hel", "lo"}, at_end::ends, 6, end_reason::completed, "200 "},
-        {{"hel", "lo"}, at_end::ends, 4, end_reason::bad_response, "502 "},
+        {{"hel", "lo"}, at_end::ends, 4, end_reason::response_too_large, "500 "},
+        {{"hello"}, at_end::stalls, 4, end_reason::response_too_large, "500 "},
         {{"hel", "lo"}, at_end::fails, 5, end_reason::response_incomplete, "502 "},
         {{"hel", "lo"}, at_end::stalls, 5, end_reason::response_timeout, "504 "},
     };
@@ -839,7 +840,7 @@ TEST_CASE("body: a stage reads the response's") {
         };
         session s(http() | outer | inner);
         s.send(get);
-        if (r.last == at_end::stalls) {
+        if (r.why == end_reason::response_timeout) {
             s.advance(2900ms);
             CHECK(s.received().empty());
             s.advance(300ms);
@@ -852,5 +853,53 @@ TEST_CASE("body: a stage reads the response's") {
             CHECK(content_of(s.received()) == "hello");
         }
         CHECK_FALSE(s.ended());
+    }
+}
+
+TEST_CASE("body: a response that a stage cannot read goes out as it came") {
+    using at_end = scripted_body::at_end;
+    std::optional<end_reason> caught, why;
+    int finished = 0;
+    bool told = false;
+    auto const outer = [&](exchange& x, exchange::next next) -> awaitable<> {
+        x.on_complete([&](exchange& over) { why = over.reason(); });
+        co_await next(x);
+        try {
+            co_await x.response.body.read_all(4);
+        } catch (exchange_error const& error) {
+            caught = error.reason();
+        }
+    };
+    auto last = at_end::ends;
+    auto const inner = [&](exchange& x) -> awaitable<> {
+        x.respond(200, "hello");
+        if (!told)
+            x.response.body.set(std::make_unique<scripted_body>(
+                std::vector<std::string>{"hel", "lo", " and the rest"}, last, &finished, nullptr));
+        co_return;
+    };
+    SECTION("of a length that is known: without a look at it") {
+        told = true;
+    }
+    SECTION("after some of it was read") {}
+    SECTION("one that breaks off does not end as if it were whole") {
+        last = at_end::fails;
+    }
+    session s(http() | outer | inner);
+    s.send(get);
+    CHECK(caught == end_reason::response_too_large);
+    if (last == at_end::fails) {
+        CHECK_FALSE(s.received().ends_with("0\r\n\r\n"));
+        CHECK(s.ended());
+        CHECK(why == end_reason::response_incomplete);
+    } else if (told) {
+        CHECK(content_of(s.received()) == "hello");
+        CHECK(s.received().find("\r\nContent-Length: 5\r\n") != std::string::npos);
+        CHECK(why == end_reason::completed);
+    } else {
+        CHECK(s.received().find(" and the rest") != std::string::npos);
+        CHECK(s.received().ends_with("\r\n0\r\n\r\n"));
+        CHECK(finished == 1);
+        CHECK(why == end_reason::completed);
     }
 }

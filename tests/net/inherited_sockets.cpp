@@ -4,11 +4,14 @@
 #include <relais/net/inherited_sockets.hpp>
 #include <relais/net/listener.hpp>
 
+#include <array>
+#include <cstdlib>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
@@ -107,6 +110,34 @@ TEST_CASE("inherited sockets: what is not for this process, or no number, is not
     CHECK(inherited_sockets(nullptr, nullptr, nullptr).all().empty());
     CHECK(p.read(nullptr).all().size() == 2); // names are optional
     CHECK(p.read("web").all().size() == 2);
+}
+
+TEST_CASE("inherited sockets: taken over once, children hear nothing of them") {
+    constexpr std::array variables{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"};
+    if (std::getenv("LISTEN_FDS")) { // this is the process that the test below has started
+        auto const& sockets = inherited_sockets::current();
+        CHECK(sockets.named("web").descriptor == 3);
+        for (auto const* name : variables)
+            CHECK(std::getenv(name) == nullptr);
+        CHECK(&inherited_sockets::current() == &sockets);
+        CHECK(sockets.all().size() == 1);
+        return;
+    }
+    int const listening = passed::make(true);
+    auto const child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        ::dup2(listening, 3);
+        ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+        ::setenv("LISTEN_FDS", "1", 1);
+        ::setenv("LISTEN_FDNAMES", "web", 1);
+        ::execl("/proc/self/exe", "again", "inherited sockets: taken over once*", nullptr);
+        ::_exit(127);
+    }
+    ::close(listening);
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
 }
 
 TEST_CASE("inherited sockets: a name that is not there, or there twice, is one sentence") {

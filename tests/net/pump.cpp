@@ -361,6 +361,16 @@ TEST_CASE("pump: the linger time holds for who waits to write, too") {
     CHECK(t.reason);
 }
 
+TEST_CASE("pump: a side that is closed here is no reset of a peer, though nobody waits on it") {
+    plain t;
+    bool const the_left = GENERATE(true, false);
+    t.client->try_write(std::string_view("hello"));
+    t.upstream->try_write(std::string_view("hello"));
+    (the_left ? t.left : t.right)->close();
+    t.start();
+    CHECK(t.reason == end_reason::shutting_down);
+}
+
 TEST_CASE("pump: a side that is closed here is no reset of a peer") {
     plain t;
     t.start();

@@ -393,6 +393,7 @@ TEST_CASE("a sender that ends or breaks off within a large frame", "[pump]") {
             t.left->close();
             t.upstream->reads = true;
             REQUIRE(t.until([&] { return t.reason.has_value(); }));
+            CHECK(t.reason == end_reason::shutting_down);
         }
         SECTION("a reset of the sender ends a receiver that does not read") {
             t.client->reset();

@@ -306,10 +306,12 @@ TEST_CASE("server: run returns once somebody stops it") {
     client.send(get);
     CHECK(content_of(client.response()) == "here\n");
     CHECK_FALSE(run.returned());
-    srv.stop();
+    stopping stop(srv);
+    CHECK(client.rest().empty());
+    client.close();
+    CHECK(stop.returns());
     CHECK(run.returns());
     CHECK(run.status() == 0);
-    CHECK(client.rest().empty());
 }
 
 TEST_CASE("server: a handler has it stopped by another thread, and its response goes out") {
@@ -329,6 +331,7 @@ TEST_CASE("server: a handler has it stopped by another thread, and its response 
         client.send(get);
         CHECK(content_of(client.response()) == "good bye\n");
         CHECK(client.rest().empty());
+        client.close();
         CHECK(run.returns());
         CHECK(run.status() == 0);
     }
@@ -356,6 +359,8 @@ TEST_CASE("server: may be destroyed as soon as run() has returned, whoever stopp
 TEST_CASE("server: stopping ends idle connections at once, and cleanly") {
     auto options = quiet();
     options.waiter = GENERATE(waiter_kind::native, waiter_kind::portable);
+    hurried_clock const clock; // one that has just connected has a second to ask
+    options.time = &clock;
     server srv(options);
     srv.listen("127.0.0.1:0", http() | respond(200, "here\n"));
     srv.start();
@@ -364,10 +369,12 @@ TEST_CASE("server: stopping ends idle connections at once, and cleanly") {
     CHECK(content_of(used.response()) == "here\n");
     CHECK(eventually([&] { return srv.connections() == 2; }));
     stopping stop(srv);
-    CHECK(stop.returns()); // long before an hour is over
+    for (auto* client : {&fresh, &used}) {
+        CHECK(client->rest().empty()); // long before an hour is over
+        client->close();
+    }
+    CHECK(stop.returns());
     CHECK(srv.connections() == 0);
-    CHECK(fresh.rest().empty());
-    CHECK(used.rest().empty());
 }
 
 TEST_CASE("server: stopping waits for what is going on, and takes nothing new") {
@@ -398,7 +405,10 @@ TEST_CASE("server: stopping has patience, but not for ever") {
     held requests;
     if (GENERATE(false, true)) // what does not notice even this is destroyed where it waits
         requests.ignore_cancellation();
-    server srv(quiet(2, 30ms));
+    hurried_clock const clock;
+    auto options = quiet(2, 600ms);
+    options.time = &clock;
+    server srv(options);
     srv.listen("127.0.0.1:0", http() | requests);
     srv.start();
     loopback_client client(srv.endpoints()[0]);
@@ -481,6 +491,8 @@ TEST_CASE("server: leaves no descriptor and no thread behind") {
     auto options = quiet(3);
     options.waiter = GENERATE(waiter_kind::native, waiter_kind::portable);
     options.handle_signals = true; // as far as run() does
+    hurried_clock const clock;
+    options.time = &clock;
     bool const destroyed = GENERATE(false, true);
     folder f;
     scripted_server upstream;
@@ -500,7 +512,12 @@ TEST_CASE("server: leaves no descriptor and no thread behind") {
         peer->send(ok("x")); // the connection to the upstream is idle from now on
         CHECK(content_of(kept.response()) == "x");
         if (!destroyed) {
-            srv.stop();
+            stopping stop(srv);
+            for (auto* client : {&idle, &kept}) {
+                CHECK(client->rest().empty());
+                client->close();
+            }
+            CHECK(stop.returns());
             CHECK(run->returns());
         }
     };

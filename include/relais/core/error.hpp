@@ -81,6 +81,7 @@ enum class end_reason : std::uint8_t {
     // this gateway
     stage_threw,
     stage_misused,
+    response_too_large, ///< for a stage that reads all of its body
     loop_detected,
     overloaded, ///< a queue is full, or load is shed
     shutting_down,

@@ -34,8 +34,9 @@
 ///   synchronised by the stage.
 /// - A stage with nothing to do afterwards writes `return next(x);` and costs no coroutine frame.
 /// - `a | b | c` is a chain, and the first one written is the outermost. A chain is a stage again:
-///   it can be named, copied into several listeners, and put into another chain. `stage(f)` starts
-///   a chain with a function or a class of one's own.
+///   it can be named, copied into several listeners, and put into another chain. Functions and
+///   classes of one's own follow stages of the library as they are; a chain of them alone begins
+///   with `stage(f)`, as in `auto const mine = stage(signed_in) | stamp`.
 /// - What a stage works on is found by asking how it can be called. Where more than one answer
 ///   fits, its neighbours in the chain decide. A class may state it, and then it is not asked:
 ///
@@ -46,7 +47,8 @@
 ///       using outside_of = relais::tags<relais::authentication>; // this has to stand before ...
 ///       using provides = relais::tags<relais::authentication>;   // ... what has this
 ///
-///   The branches of `routes` are checked each on its own.
+///   This holds between stages that work on the same kind: `allow()` before `http()` decides about connections, and is no
+///   matter to `real_ip()` on requests. The branches of `routes` are checked each on its own.
 
 #include <relais/config.hpp>
 #include <relais/core/awaitable.hpp>
@@ -113,7 +115,7 @@ struct tags {};
 /// Provided by stages that refuse requests without credentials.
 struct authentication {};
 
-/// Provided by stages that decide by the client's address.
+/// Provided by stages that decide by the client's address, on what they work on.
 struct address_check {};
 
 /// The base of the library's own stages: they start a chain without `stage()`. A user's class may
@@ -236,7 +238,8 @@ private:
 };
 
 /// Starts a chain with a stage of one's own: a function, a lambda, an object. A chain stays what it
-/// is.
+/// is. Needed where neither side of a `|` is a stage of the library or a chain: C++ knows no `|` of
+/// two functions.
 template <class F>
 [[nodiscard]] auto stage(F&& f);
 
@@ -246,6 +249,11 @@ template <class F>
 template <class Left, class Right>
     requires detail::composable<Left, Right>
 [[nodiscard]] auto operator|(Left&& left, Right&& right);
+
+/// Two lambdas, or objects of classes of one's own: says that a chain begins with `stage()`.
+template <class Left, class Right>
+    requires detail::both_own<Left, Right>
+auto operator|(Left&& left, Right&& right);
 
 /// Checks that a stage or a chain serves `In` as a whole: that it can begin with `In` and ends in a
 /// terminal. What `listen()`, `at()` and `oneshot()` call, so that what is missing is said in one

@@ -95,6 +95,8 @@ protected:
     ~rearm() = default;
 };
 
+namespace detail {
+
 /// The readiness of one peer: flags, and a place to wait for each of them. All layers of a stream share one.
 struct gate {
     bool readable = false;    ///< a read may bring something
@@ -132,8 +134,6 @@ struct gate {
     }
 };
 
-namespace detail {
-
 struct initiate_wait {
     template <class Handler>
     void operator()(Handler handler, wait_slot* slot, std::chrono::milliseconds limit) const {
@@ -160,11 +160,11 @@ public:
 
     /// Begins to watch a descriptor; the gate is told until `remove`.
     /// \return an errno value, 0 when it worked.
-    virtual int add(int descriptor, gate& g) = 0;
+    virtual int add(int descriptor, detail::gate& g) = 0;
 
     /// Stops watching; to be called before the descriptor is closed. The gate is not named afterwards once the
     /// running batch of events has ended.
-    virtual void remove(int descriptor, gate& g) noexcept = 0;
+    virtual void remove(int descriptor, detail::gate& g) noexcept = 0;
 };
 
 /// Which waiter a worker uses.

@@ -26,8 +26,8 @@
 
 namespace relais {
 
-/// Ends an exchange with the answer that belongs to a reason: what `request_body::read_all` throws when a body is
-/// too large, and what a stage may throw itself.
+/// Ends an exchange with the answer that belongs to a reason: what `read_all` throws when a body is too large
+/// (`body_too_large` of a request, 413; `response_too_large`, 500), and what a stage may throw itself.
 class exchange_error : public std::runtime_error {
 public:
     explicit exchange_error(end_reason why)

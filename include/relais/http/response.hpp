@@ -16,6 +16,7 @@
 namespace relais {
 
 class connection;
+class exchange_error;
 
 namespace detail {
 class http1_session;
@@ -55,7 +56,10 @@ public:
     std::unique_ptr<body> take();
 
     /// Reads all of it, and keeps it as the content.
-    /// \param limit bytes. \throws exchange_error with 502 when there is more or when it breaks off.
+    ///
+    /// \param limit bytes. \throws exchange_error with `response_too_large` (500) when there is more, with 502 or 504 when it
+    /// breaks off or comes too slowly. What was read is put back in front of the rest: a stage that catches the error may
+    /// still send the response as it came.
     awaitable<std::string_view> read_all(std::size_t limit);
 
     /// Its length in bytes, where that is known.
@@ -71,6 +75,9 @@ private:
     friend class response;
 
     void recycle() noexcept;
+
+    /// Puts back what was read and what follows it.
+    exchange_error give_up(end_reason why, std::string& read, std::unique_ptr<body> rest);
 
     std::string text_;
     std::string_view ready_;

@@ -48,7 +48,8 @@ private:
 ///
 /// Before `http()` it works on connections: others are closed at once, before TLS where it stands before `tls()`, and what
 /// counts is the address that connects, or what `proxy_protocol()` found out. Behind `http()` it works on requests: others
-/// are answered 403, and what counts is `exchange::client_address()`, so that `real_ip()` has to stand before it.
+/// are answered 403, and what counts is `exchange::client_address()`, so that `real_ip()` has to stand before
+/// it; another order does not compile.
 class allow_stage : public detail::address_check_stage {
 public:
     RELAIS_STAGE_NAME("allow()");

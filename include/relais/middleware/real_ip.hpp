@@ -29,10 +29,16 @@ struct real_ip_options {
 /// upstream with the peer behind it, and so do `X-Forwarded-Proto`, `-Host` and `-Port` as they came; the scheme of the
 /// request follows `X-Forwarded-Proto`. From everybody else such fields are dropped, as without this stage.
 ///
+/// Has to stand before `allow()`, `deny()` and what else decides on requests by the client's address.
 /// Source: RFC 7239, sections 5.2, 6 and 7.
 class real_ip_stage : public stage_base {
 public:
     RELAIS_STAGE_NAME("real_ip()");
+    RELAIS_OUTSIDE_OF(
+        address_check,
+        "real_ip() has to stand before what decides by the client's address, which it finds out: "
+        "write real_ip(...) | allow(...)");
+
     explicit real_ip_stage(real_ip_options options);
     awaitable<> operator()(exchange& x, exchange::next next) const;
 

@@ -130,12 +130,13 @@ public:
     bool hung_up() const noexcept { return gate_->hung_up; }
 
     /// The flags and waiting places that all layers of this stream share.
-    gate& ready() noexcept { return *gate_; }
-    gate const& ready() const noexcept { return *gate_; }
+    detail::gate& ready() noexcept { return *gate_; }
+    detail::gate const& ready() const noexcept { return *gate_; }
 
 protected:
-    explicit stream(gate* g) noexcept : gate_(g) {}
-    gate* gate_;
+    /// \param g of a layer: that of the stream below, `&below->ready()`.
+    explicit stream(detail::gate* g) noexcept : gate_(g) {}
+    detail::gate* gate_;
 };
 
 namespace detail {

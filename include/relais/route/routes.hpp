@@ -96,8 +96,8 @@ any_branch erase_branch(branch<Chain> const& b);
 ///
 ///     routes(at("/wss")               | signed_in | proxy_to("http://127.0.0.1:8888"),
 ///            at("/tomcat/")           | proxy_to("http://127.0.0.1:8080/"),
-///            at(pattern(R"(\.php$)")) | fastcgi_to("127.0.0.1:9000"),
-///            at("/")                  | files("html"))
+///            at(pattern(R"(\.php$)")) | proxy_to("http://127.0.0.1:8081"),
+///            at("/")                  | proxy_to("http://127.0.0.1:8000"))
 ///
 /// Which branch that is, `route_table` says: nginx's order. Where there is none the answer is 404, or 405 with `Allow` where the
 /// path has one but not for this method. A request that lacks only the final slash of a prefix is answered 301.

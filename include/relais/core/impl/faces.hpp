@@ -364,28 +364,25 @@ template <class Tag, class... Tags>
 inline constexpr bool contains_tag<Tag, tags<Tags...>> = (std::same_as<Tag, Tags> || ...);
 
 template <class Stage, class Tag>
+inline constexpr bool has_sentence =
+    requires { Stage::template relais_outside_of<Stage>(static_cast<Tag*>(nullptr)); };
+
+template <class Stage, class Tag>
+inline constexpr bool is_outside_of = false;
+template <class Stage, class Tag>
+    requires requires { typename Stage::outside_of; }
+inline constexpr bool is_outside_of<Stage, Tag> = contains_tag<Tag, typename Stage::outside_of>;
+
+template <class Stage, class Tag>
+inline constexpr bool has_rule = has_sentence<Stage, Tag> || is_outside_of<Stage, Tag>;
+
+template <class Stage, class Tag>
 constexpr void check_tag() {
-    if constexpr (requires {
-                      Stage::template relais_outside_of<Stage>(static_cast<Tag*>(nullptr));
-                  })
+    if constexpr (has_sentence<Stage, Tag>)
         Stage::template relais_outside_of<Stage>(
             static_cast<Tag*>(nullptr)); // says it in the stage's own words
-    else if constexpr (requires { typename Stage::outside_of; }) {
-        if constexpr (contains_tag<Tag, typename Stage::outside_of>)
-            complain<Stage, mistake::out_of_order>();
-    }
-}
-
-template <class Inner, class... Tags>
-constexpr void check_inner(tags<Tags...>*) {
-    (check_tag<Inner, Tags>(), ...);
-}
-
-// Each stage of Right stands inside of Outer.
-template <class Outer, class... Right>
-constexpr void check_order() {
-    using provided = typename tags_provided<Outer>::type;
-    (check_inner<Right>(static_cast<provided*>(nullptr)), ...);
+    else if constexpr (is_outside_of<Stage, Tag>)
+        complain<Stage, mistake::out_of_order>();
 }
 
 // What goes where in a chain; a chain keeps all ways that are open, and whoever runs it picks one.
@@ -400,6 +397,26 @@ struct plan {
             m = m * each[i];
         return m;
     }();
+
+    // Whether stage `at` gets `in` on one of the ways.
+    static consteval bool takes(std::size_t at, unsigned in) {
+        face_matrix const each[] = {faces_v<Stages>...};
+        face_matrix before = each[0];
+        for (std::size_t i = 1; i < at; ++i)
+            before = before * each[i];
+        face_matrix behind = each[at];
+        for (std::size_t i = at + 1; i < size; ++i)
+            behind = behind * each[i];
+        return (at == 0 || before.gives(in)) && behind.accepts(in);
+    }
+
+    // Whether stage `outer` works on nothing but what stage `inner` works on too.
+    static consteval bool meet(std::size_t outer, std::size_t inner) {
+        for (unsigned in = 0; in < kinds; ++in)
+            if (takes(outer, in) && !takes(inner, in))
+                return false;
+        return true;
+    }
 
     // What stage `at` hands on when it gets `in` and the chain as a whole has to end in `target`.
     // The same kind comes first.
@@ -461,6 +478,15 @@ concept library_stage =
 // A user's function may stand on the left as well, where the other side is known to be a stage.
 template <class T>
 inline constexpr bool has_faces = !faces_v<T>.empty();
+
+// Known without asking: nothing is instantiated for other people's operators.
+template <class F>
+inline constexpr bool names_a_kind =
+    kind<std::remove_cvref_t<typename first_parameter<std::decay_t<F>>::type>>;
+
+template <class Left, class Right>
+concept both_own =
+    !library_stage<Left> && !library_stage<Right> && names_a_kind<Left> && names_a_kind<Right>;
 
 template <class Left, class Right>
 concept composable = library_stage<Left> || (library_stage<Right> && has_faces<std::decay_t<Left>>);

@@ -20,6 +20,27 @@ struct joint<chain<Left...>, chain<Right...>> {
         return nothing;
     }
 
+    // Rules hold between stages that work on the same: what decides on connections is no matter to what works on requests.
+    template <std::size_t Outer, std::size_t... Inner, class... Tags>
+    static constexpr void check_order(std::index_sequence<Inner...>, tags<Tags...>*) {
+        (check_tags<Outer, Inner, Right, Tags...>(), ...);
+    }
+
+    template <std::size_t Outer, std::size_t Inner, class Stage, class... Tags>
+    static constexpr void check_tags() {
+        if constexpr ((has_rule<Stage, Tags> || ...)) {
+            if constexpr (plan<Left..., Right...>::meet(Outer, sizeof...(Left) + Inner))
+                (check_tag<Stage, Tags>(), ...);
+        }
+    }
+
+    template <std::size_t... Outer>
+    static constexpr void check_orders(std::index_sequence<Outer...>) {
+        (check_order<Outer>(std::index_sequence_for<Right...>(),
+                            static_cast<typename tags_provided<Left>::type*>(nullptr)),
+         ...);
+    }
+
     static constexpr void check() {
         if constexpr (left.empty() || right.empty()) {
             // all is said
@@ -28,7 +49,7 @@ struct joint<chain<Left...>, chain<Right...>> {
         } else if constexpr ((left * right).empty()) {
             complain<typename ends_of<Right...>::first, mismatch(comes(), first_taken(right))>();
         } else {
-            (check_order<Left, Right...>(), ...);
+            check_orders(std::index_sequence_for<Left...>());
         }
     }
 };
@@ -151,6 +172,16 @@ auto operator|(Left&& left, Right&& right) {
     auto inner = stage(std::forward<Right>(right));
     detail::joint<decltype(outer), decltype(inner)>::check();
     return detail::join(std::move(outer), std::move(inner));
+}
+
+template <class Left, class Right>
+    requires detail::both_own<Left, Right>
+auto operator|(Left&&, Right&&) {
+    static_assert(
+        sizeof(Left) == 0,
+        "two functions or classes of one's own make no chain by themselves: begin it with "
+        "stage(), as in stage(first) | second");
+    return chain<detail::broken_stage>({});
 }
 
 template <class In, class S>

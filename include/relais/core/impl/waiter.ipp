@@ -51,8 +51,8 @@ RELAIS_DECL void wait_slot::expire(deadline& node) {
         self.complete(wait_result::timed_out);
 }
 
-RELAIS_DECL void gate::notify(bool now_readable, bool now_writable, bool now_hung_up,
-                              bool now_broken) {
+RELAIS_DECL void detail::gate::notify(bool now_readable, bool now_writable, bool now_hung_up,
+                                      bool now_broken) {
     // The order matters: a woken coroutine may close this gate, and then nothing more is said.
     if (closed)
         return;
@@ -76,7 +76,7 @@ RELAIS_DECL void gate::notify(bool now_readable, bool now_writable, bool now_hun
         on_hang_up(hang_up_context);
 }
 
-RELAIS_DECL void gate::close() noexcept {
+RELAIS_DECL void detail::gate::close() noexcept {
     closed = hung_up = true;
     readable = writable = holds_input = false;
     on_hang_up = nullptr;

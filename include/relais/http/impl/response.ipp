@@ -85,7 +85,16 @@ RELAIS_DECL std::optional<std::uint64_t> response_body::size() const noexcept {
     return ready_.size() + *more;
 }
 
+RELAIS_DECL exchange_error response_body::give_up(end_reason why, std::string& read,
+                                                  std::unique_ptr<body> rest) {
+    set(std::move(read));
+    rest_ = std::move(rest);
+    return exchange_error(why);
+}
+
 RELAIS_DECL awaitable<std::string_view> response_body::read_all(std::size_t limit) {
+    if (auto const known = size(); known && *known > limit)
+        throw exchange_error(end_reason::response_too_large);
     auto from = take();
     std::string all;
     for (;;) {
@@ -93,19 +102,21 @@ RELAIS_DECL awaitable<std::string_view> response_body::read_all(std::size_t limi
         auto got = from->try_read(room);
         if (got.state == io_state::end)
             break;
-        if (got.state == io_state::error)
-            throw exchange_error(from->failure());
+        if (got.state == io_state::error) {
+            auto const why = from->failure();
+            throw give_up(why, all, std::move(from));
+        }
         if (got.state == io_state::ok) {
-            if (got.count > limit - all.size())
-                throw exchange_error(end_reason::bad_response);
             all.append(reinterpret_cast<char const*>(room.data()), got.count);
+            if (all.size() > limit)
+                throw give_up(end_reason::response_too_large, all, std::move(from));
             continue;
         }
         auto why = co_await from->waits_on()->readable(from->wait_limit());
         if (why == wait_result::timed_out)
-            throw exchange_error(end_reason::response_timeout);
+            throw give_up(end_reason::response_timeout, all, std::move(from));
         if (why == wait_result::cancelled)
-            throw exchange_error(end_reason::client_left);
+            throw give_up(end_reason::client_left, all, std::move(from));
     }
     from->finished();
     set(std::move(all));
