@@ -123,8 +123,7 @@ class Gateway:
         return int(re.search(r"VmRSS:\s+(\d+)", text).group(1))
 
     def said(self):
-        self.errors.seek(0)
-        return self.errors.read()
+        return os.pread(self.errors.fileno(), 1 << 20, 0).decode()  # the gateway writes where a seek would lead
 
     def terminate(self):
         """SIGTERM; the seconds until it has ended."""
