@@ -1,7 +1,13 @@
-// A site, an application and wss:// on one https port. cert.pem and key.pem have to be there; then
+// A site, an application and wss:// on one https port, as root for the sake of the ports. A certificate and the site, so
+// that there are some, and what to try:
 //
-//     curl -k -i https://localhost/
-//     curl -k -i https://localhost/wss        # 401: the stage in front of it wants a session
+//     openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -keyout key.pem -out cert.pem
+//     python3 -m http.server --bind 127.0.0.1 8000 &
+//     1_wss_and_site &
+//     curl -k https://localhost/                          # 200 "Directory listing"
+//     curl -k https://localhost/wss                       # 401 "sign in first": the stage in front of it
+//     curl -k -b session=1f3a https://localhost/wss       # 502: nothing listens on port 8888
+//     curl -i http://localhost/a?b                        # 301 "Location: https://localhost/a?b"
 
 #include <relais/relais.hpp>
 
