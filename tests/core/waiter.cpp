@@ -46,7 +46,7 @@ struct pair_of_sockets {
     testing::manual_clock clock;
     worker w;
     int ends[2];
-    detail::gate* g = nullptr;
+    detail::readiness_gate* g = nullptr;
 };
 
 waiter_kind both() {
@@ -217,7 +217,7 @@ TEST_CASE("waiter: descriptors that always have something leave the event loop i
     worker::scoped_current on(w);
     struct busy { // reads a byte and sends itself the next one
         int ends[2];
-        detail::gate* g = nullptr;
+        detail::readiness_gate* g = nullptr;
         int* told = nullptr;
         void go() {
             char one;

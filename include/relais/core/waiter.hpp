@@ -98,7 +98,7 @@ protected:
 namespace detail {
 
 /// The readiness of one peer: flags, and a place to wait for each of them. All layers of a stream share one.
-struct gate {
+struct readiness_gate {
     bool readable = false;    ///< a read may bring something
     bool writable = false;    ///< a write may take something
     bool hung_up = false;     ///< the peer sent its end, or the connection broke
@@ -116,8 +116,8 @@ struct gate {
 
     rearm* again = nullptr;
 
-    gate* previous = nullptr; ///< the list of its worker
-    gate* next = nullptr;
+    readiness_gate* previous = nullptr; ///< the list of its worker
+    readiness_gate* next = nullptr;
 
     /// Takes in what the operating system reports, and wakes who waits for it.
     void notify(bool now_readable, bool now_writable, bool now_hung_up, bool now_broken = false);
@@ -160,11 +160,11 @@ public:
 
     /// Begins to watch a descriptor; the gate is told until `remove`.
     /// \return an errno value, 0 when it worked.
-    virtual int add(int descriptor, detail::gate& g) = 0;
+    virtual int add(int descriptor, detail::readiness_gate& g) = 0;
 
     /// Stops watching; to be called before the descriptor is closed. The gate is not named afterwards once the
     /// running batch of events has ended.
-    virtual void remove(int descriptor, detail::gate& g) noexcept = 0;
+    virtual void remove(int descriptor, detail::readiness_gate& g) noexcept = 0;
 };
 
 /// Which waiter a worker uses.

@@ -121,10 +121,10 @@ public:
     static constexpr std::size_t outgoing_size = 320 * 1024;
 
     /// A gate for a descriptor, watched by the worker. \param error an errno value when null is returned.
-    detail::gate* watch(int descriptor, int& error);
+    detail::readiness_gate* watch(int descriptor, int& error);
 
     /// Gives a gate back; it is used again only after the running batch of events.
-    void unwatch(int descriptor, detail::gate* g) noexcept;
+    void unwatch(int descriptor, detail::readiness_gate* g) noexcept;
 
     /// The object of this worker that belongs to `key`, made by `make()` on first use; it dies with the worker.
     template <class T, class Make>
@@ -153,7 +153,7 @@ private:
     ticks elapsed() const;
     void before_batch() override { batch_time_ = time_->steady(); }
     void after_batch() noexcept override;
-    void unlink(detail::gate* g) noexcept;
+    void unlink(detail::readiness_gate* g) noexcept;
 
     template <class T, class Make>
     static T& find_or_make(std::vector<slot>& among, void const* key, Make&& make) {
@@ -177,12 +177,12 @@ private:
     text_buffer text_;
     block_pool blocks_;
     deadline_wheel deadlines_;
-    std::vector<std::unique_ptr<detail::gate>> retired_;
-    std::vector<std::unique_ptr<detail::gate>> gates_;
+    std::vector<std::unique_ptr<detail::readiness_gate>> retired_;
+    std::vector<std::unique_ptr<detail::readiness_gate>> gates_;
     bool ending_ = false;
     std::vector<slot> locals_;
     std::vector<slot> lasting_;
-    detail::gate* watched_ = nullptr;
+    detail::readiness_gate* watched_ = nullptr;
     free_slot free_slots_; // a ring that begins and ends here
     std::optional<boost::asio::io_context> context_;
     std::optional<boost::asio::steady_timer> timer_;

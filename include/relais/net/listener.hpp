@@ -90,7 +90,7 @@ private:
 
     listening_socket socket_;
     any_chain<connection> chain_;
-    detail::gate* gate_ = nullptr;
+    detail::readiness_gate* gate_ = nullptr;
     std::chrono::milliseconds back_off_{50};
     bool stopped_ = false;
 };

@@ -46,7 +46,8 @@ public:
     void set_keepalive() noexcept override;
 
 private:
-    socket(int descriptor, detail::gate* g) noexcept : stream(g), descriptor_(descriptor) {}
+    socket(int descriptor, detail::readiness_gate* g) noexcept
+        : stream(g), descriptor_(descriptor) {}
 
     int descriptor_;
     int last_error_ = 0;

@@ -37,7 +37,7 @@ enum class gate_side : std::uint8_t { read, write };
 
 struct initiate_ready {
     template <class Handler>
-    void operator()(Handler handler, gate* g, gate_side side,
+    void operator()(Handler handler, readiness_gate* g, gate_side side,
                     std::chrono::milliseconds limit) const;
 };
 
@@ -130,26 +130,26 @@ public:
     bool hung_up() const noexcept { return gate_->hung_up; }
 
     /// The flags and waiting places that all layers of this stream share.
-    detail::gate& ready() noexcept { return *gate_; }
-    detail::gate const& ready() const noexcept { return *gate_; }
+    detail::readiness_gate& ready() noexcept { return *gate_; }
+    detail::readiness_gate const& ready() const noexcept { return *gate_; }
 
 protected:
     /// \param g of a layer: that of the stream below, `&below->ready()`.
-    explicit stream(detail::gate* g) noexcept : gate_(g) {}
-    detail::gate* gate_;
+    explicit stream(detail::readiness_gate* g) noexcept : gate_(g) {}
+    detail::readiness_gate* gate_;
 };
 
 namespace detail {
 
 /// Whether a wait for this side would end at once.
-inline bool is_ready(gate const& g, gate_side side) noexcept {
+inline bool is_ready(readiness_gate const& g, gate_side side) noexcept {
     if (g.closed)
         return true;
     return side == gate_side::read ? (g.readable || g.holds_input) && !g.read_needs_write
                                    : g.writable;
 }
 
-inline wait_slot& slot_of(gate& g, gate_side side) {
+inline wait_slot& slot_of(readiness_gate& g, gate_side side) {
     bool reading = side == gate_side::read;
     if (g.again) {
         if (reading && !g.read_needs_write)
@@ -169,8 +169,8 @@ void complete_soon(Handler handler) { // not on this stack: a loop over ready st
 
 struct initiate_either {
     template <class Handler>
-    void operator()(Handler handler, gate* a, gate_side a_side, gate* b, gate_side b_side,
-                    std::chrono::milliseconds limit) const {
+    void operator()(Handler handler, readiness_gate* a, gate_side a_side, readiness_gate* b,
+                    gate_side b_side, std::chrono::milliseconds limit) const {
         if (is_ready(*a, a_side) || is_ready(*b, b_side)) {
             complete_soon(std::move(handler));
             return;
@@ -182,7 +182,7 @@ struct initiate_either {
 };
 
 template <class Handler>
-void initiate_ready::operator()(Handler handler, gate* g, gate_side side,
+void initiate_ready::operator()(Handler handler, readiness_gate* g, gate_side side,
                                 std::chrono::milliseconds limit) const {
     if (is_ready(*g, side))
         complete_soon(std::move(handler));

@@ -66,7 +66,7 @@ private:
     direction& incoming() const noexcept;
     direction& outgoing() const noexcept;
 
-    detail::gate& own_gate_; // in the wiring: it may be named after its end is gone
+    detail::readiness_gate& own_gate_; // in the wiring: it may be named after its end is gone
     std::shared_ptr<wiring> wires_;
     std::size_t side_;
     memory_options options_;

@@ -51,8 +51,8 @@ RELAIS_DECL void wait_slot::expire(deadline& node) {
         self.complete(wait_result::timed_out);
 }
 
-RELAIS_DECL void detail::gate::notify(bool now_readable, bool now_writable, bool now_hung_up,
-                                      bool now_broken) {
+RELAIS_DECL void detail::readiness_gate::notify(bool now_readable, bool now_writable,
+                                                bool now_hung_up, bool now_broken) {
     // The order matters: a woken coroutine may close this gate, and then nothing more is said.
     if (closed)
         return;
@@ -76,7 +76,7 @@ RELAIS_DECL void detail::gate::notify(bool now_readable, bool now_writable, bool
         on_hang_up(hang_up_context);
 }
 
-RELAIS_DECL void detail::gate::close() noexcept {
+RELAIS_DECL void detail::readiness_gate::close() noexcept {
     closed = hung_up = true;
     readable = writable = holds_input = false;
     on_hang_up = nullptr;
@@ -104,14 +104,14 @@ public:
         watch();
     }
 
-    int add(int descriptor, gate& g) override {
+    int add(int descriptor, readiness_gate& g) override {
         epoll_event event{};
         event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
         event.data.ptr = &g;
         return ::epoll_ctl(set_, EPOLL_CTL_ADD, descriptor, &event) == 0 ? 0 : errno;
     }
 
-    void remove(int descriptor, gate&) noexcept override {
+    void remove(int descriptor, readiness_gate&) noexcept override {
         // Closing takes a descriptor out of the set unless it was duplicated or passed on, so this is explicit.
         epoll_event none{};
         ::epoll_ctl(set_, EPOLL_CTL_DEL, descriptor, &none);
@@ -149,7 +149,7 @@ private:
     static void tell(epoll_event const& one) {
         bool const broken = one.events & (EPOLLHUP | EPOLLERR);
         bool const ended = broken || (one.events & EPOLLRDHUP);
-        static_cast<gate*>(one.data.ptr)
+        static_cast<readiness_gate*>(one.data.ptr)
             ->notify(ended || (one.events & EPOLLIN), broken || (one.events & EPOLLOUT), ended,
                      broken);
     }
@@ -176,7 +176,7 @@ public:
         }
     }
 
-    int add(int descriptor, gate& g) override {
+    int add(int descriptor, readiness_gate& g) override {
         auto one = std::make_shared<entry>(*this, g);
         boost::system::error_code error;
         one->descriptor.assign(descriptor, error);
@@ -189,7 +189,7 @@ public:
         return 0;
     }
 
-    void remove(int descriptor, gate& g) noexcept override {
+    void remove(int descriptor, readiness_gate& g) noexcept override {
         auto found = entries_.find(descriptor);
         if (found == entries_.end())
             return;
@@ -201,7 +201,7 @@ public:
 
 private:
     struct entry final : rearm, std::enable_shared_from_this<entry> {
-        entry(portable_waiter& owner, gate& g)
+        entry(portable_waiter& owner, readiness_gate& g)
             : owner(owner), descriptor(owner.context_), told(&g) {}
 
         void want_read() override {
@@ -256,7 +256,7 @@ private:
 
         portable_waiter& owner;
         boost::asio::posix::stream_descriptor descriptor;
-        gate* told;
+        readiness_gate* told;
         bool reading = false;
         bool writing = false;
     };

@@ -31,7 +31,7 @@ RELAIS_DECL worker::~worker() {
     scoped_current guard(*this);
     while (watched_) {
         // A coroutine may own the very gate at which it waits: taken off the list first.
-        detail::gate* g = watched_;
+        detail::readiness_gate* g = watched_;
         unlink(g);
         g->writer.abandon();
         g->reader.abandon(); // a gate that went with its coroutine is only retired so far
@@ -52,7 +52,7 @@ RELAIS_DECL worker::~worker() {
     retired_.clear();
 }
 
-RELAIS_DECL void worker::unlink(detail::gate* g) noexcept {
+RELAIS_DECL void worker::unlink(detail::readiness_gate* g) noexcept {
     if (g->previous)
         g->previous->next = g->next;
     else if (watched_ == g)
@@ -101,10 +101,10 @@ RELAIS_DECL void worker::beat() {
     });
 }
 
-RELAIS_DECL detail::gate* worker::watch(int descriptor, int& error) {
-    std::unique_ptr<detail::gate> g;
+RELAIS_DECL detail::readiness_gate* worker::watch(int descriptor, int& error) {
+    std::unique_ptr<detail::readiness_gate> g;
     if (gates_.empty()) {
-        g = std::make_unique<detail::gate>();
+        g = std::make_unique<detail::readiness_gate>();
     } else {
         g = std::move(gates_.back());
         gates_.pop_back();
@@ -121,7 +121,7 @@ RELAIS_DECL detail::gate* worker::watch(int descriptor, int& error) {
     return g.release();
 }
 
-RELAIS_DECL void worker::unwatch(int descriptor, detail::gate* g) noexcept {
+RELAIS_DECL void worker::unwatch(int descriptor, detail::readiness_gate* g) noexcept {
     if (waiter_)
         waiter_->remove(descriptor, *g);
     unlink(g);

@@ -15,7 +15,7 @@ namespace relais {
 
 RELAIS_DECL std::unique_ptr<socket> socket::adopt(int descriptor, bool connected) {
     int error = 0;
-    detail::gate* g = worker::current().watch(descriptor, error);
+    detail::readiness_gate* g = worker::current().watch(descriptor, error);
     if (!g) {
         ::close(descriptor);
         errno = error;

@@ -21,8 +21,8 @@ struct memory_stream::direction {
 
 struct memory_stream::wiring {
     direction to[2]; // what flows to side 0 and to side 1
-    detail::gate of[2];
-    detail::gate* gates[2] = {nullptr, nullptr}; // null once the end is gone
+    detail::readiness_gate of[2];
+    detail::readiness_gate* gates[2] = {nullptr, nullptr}; // null once the end is gone
 };
 
 RELAIS_DECL memory_stream::ends memory_stream::make(memory_options first, memory_options second) {
@@ -70,7 +70,7 @@ RELAIS_DECL bool memory_stream::fails() noexcept {
 
 // The flags change at once; who waits is woken later, so that no coroutine runs on the stack of the other end.
 RELAIS_DECL void memory_stream::tell(std::size_t side, bool readable, bool writable, bool hung_up) {
-    detail::gate* g = wires_->gates[side];
+    detail::readiness_gate* g = wires_->gates[side];
     if (!g || g->closed)
         return;
     if (!worker::on_a_worker()) {
@@ -84,7 +84,7 @@ RELAIS_DECL void memory_stream::tell(std::size_t side, bool readable, bool writa
     if (worker::current().is_ending()) // nobody waits any more
         return;
     worker::current().post([wires = wires_, side, readable, writable, hung_up] {
-        detail::gate* const still = wires->gates[side];
+        detail::readiness_gate* const still = wires->gates[side];
         if (!still)
             return;
         direction const& in = wires->to[side]; // it may have been read meanwhile
