@@ -65,9 +65,11 @@
 
 #include <relais/upstream/admission.hpp>
 #include <relais/upstream/balance.hpp>
+#include <relais/upstream/circuit_breaker.hpp>
 #include <relais/upstream/client.hpp>
 #include <relais/upstream/health.hpp>
 #include <relais/upstream/pool.hpp>
+#include <relais/upstream/retry.hpp>
 #include <relais/upstream/server.hpp>
 
 #include <relais/proxy/proxy_to.hpp>

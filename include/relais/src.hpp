@@ -60,10 +60,12 @@
 #include <relais/websocket/impl/tunnel.ipp>
 
 #include <relais/upstream/impl/balance.ipp>
+#include <relais/upstream/impl/circuit_breaker.ipp>
 #include <relais/upstream/impl/client.ipp>
 #include <relais/upstream/impl/hash_by.ipp>
 #include <relais/upstream/impl/health.ipp>
 #include <relais/upstream/impl/pool.ipp>
+#include <relais/upstream/impl/retry.ipp>
 #include <relais/upstream/impl/server.ipp>
 #include <relais/upstream/impl/sticky_cookie.ipp>
 

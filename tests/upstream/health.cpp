@@ -1,10 +1,11 @@
 #include "catch.hpp"
+#include "upstream/at_once.hpp"
 
 #include <relais/upstream/health.hpp>
 
 #include <atomic>
+#include <cmath>
 #include <string>
-#include <thread>
 #include <vector>
 
 using namespace relais;
@@ -42,22 +43,6 @@ struct judged {
     server_health health;
     server_health::time_point now{100'000s};
 };
-
-// Runs the same on several threads that begin at the same moment.
-template <class F>
-void at_once(unsigned threads, F f) {
-    std::atomic<unsigned> ready{0};
-    std::vector<std::thread> running;
-    for (unsigned i = 0; i < threads; ++i)
-        running.emplace_back([&, i] {
-            ++ready;
-            while (ready < threads)
-                std::this_thread::yield();
-            f(i);
-        });
-    for (auto& thread : running)
-        thread.join();
-}
 
 } // namespace
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <relais/upstream/health.hpp>
+#include <relais/upstream/impl/verdict.hpp>
 
 #include <algorithm>
 #include <string>
@@ -68,14 +69,12 @@ RELAIS_DECL admission server_health::enter(time_point now) noexcept {
 
 RELAIS_DECL void server_health::ended(admission in, end_reason why, unsigned status,
                                       time_point now) noexcept {
-    if (describe(why).counts_against_upstream)
-        failed(in, failure_kind::exchange, now);
-    else if (status == 0)
-        abandon(in);
-    else if (options_.passive.failure_statuses.contains(status))
-        failed(in, failure_kind::status, now);
-    else
-        succeeded(in, now);
+    switch (detail::verdict_of(why, status, options_.passive.failure_statuses)) {
+    case detail::verdict::nothing: return abandon(in);
+    case detail::verdict::good: return succeeded(in, now);
+    case detail::verdict::failed_exchange: return failed(in, failure_kind::exchange, now);
+    case detail::verdict::failed_status: return failed(in, failure_kind::status, now);
+    }
 }
 
 RELAIS_DECL void server_health::succeeded(admission in, time_point now) noexcept {
