@@ -5,6 +5,8 @@
 #include <relais/upstream/balance.hpp>
 #include <relais/upstream/impl/balance.ipp>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -28,17 +30,16 @@ public:
         auto const key = (*key_)(x);
         if (!key)
             return without_key_.choose();
-        auto const best = first(*key, [](place const&) { return true; });
+        auto const best = first(*key);
         if (bound_ == 0 || active_of(places_[best]) == 0)
             return best;
-        double all = 1; // this one too
+        std::uint64_t all = 1; // this one too
         for (auto const& p : places_)
             all += active_of(p);
-        auto const has_room = [all](place const& p) { return active_of(p) < all * p.bound; };
-        if (has_room(places_[best]))
-            return best;
-        auto const next = first(*key, has_room);
-        return next == places_.size() ? best : next;
+        auto const has_room = [all = static_cast<double>(all)](place const& p) {
+            return active_of(p) < all * p.bound;
+        };
+        return has_room(places_[best]) ? best : first_of(*key, best, has_room);
     }
 
 private:
@@ -54,18 +55,52 @@ private:
     }
 
     // Weighted rendezvous: each place draws a time with its weight as the rate, out of the key and its id, and the earliest
-    // one wins. A logarithm is needed only where it may: -log(1 - u) is never less than u.
+    // one wins. With u drawn evenly from 0 to 1 that time is -log(1 - u) / weight.
+    struct draw {
+        double u;
+        double
+            at_least; ///< u / weight, which the time is never less than, and for small u hardly more
+    };
+
+    static draw drawn_by(place const& p, std::uint64_t key) noexcept {
+        auto const bits = fold_product(key ^ p.seed, 0xe7037ed1a0b428dbu) >> 11;
+        double const u = static_cast<double>(static_cast<std::int64_t>(bits)) * 0x1p-53;
+        return {u, u * p.inverse_weight};
+    }
+
+    static double time_of(draw d, place const& p) noexcept {
+        return -std::log1p(-d.u) * p.inverse_weight;
+    }
+
+    // Without a branch for each place: where the least bound is a time before the next bound, it has won.
+    std::size_t first(std::uint64_t key) const noexcept {
+        // The bits of doubles that are not negative compare as these do.
+        std::uint64_t least = std::numeric_limits<std::uint64_t>::max(), next = least;
+        std::size_t best = 0;
+        for (std::size_t i = 0; i < places_.size(); ++i) {
+            auto const one = std::bit_cast<std::uint64_t>(drawn_by(places_[i], key).at_least);
+            next = std::min(next, std::max(one, least));
+            best = one < least ? i : best;
+            least = std::min(one, least);
+        }
+        auto const& p = places_[best];
+        auto const time = time_of(drawn_by(p, key), p);
+        return std::bit_cast<std::uint64_t>(time) <= next
+                   ? best
+                   : first_of(key, best, [](place const&) { return true; });
+    }
+
+    // Of those that fit; `otherwise` where none does.
     template <class Fits>
-    std::size_t first(std::uint64_t key, Fits fits) const noexcept {
+    std::size_t first_of(std::uint64_t key, std::size_t otherwise, Fits fits) const noexcept {
         double earliest = std::numeric_limits<double>::infinity();
-        std::size_t best = places_.size();
+        std::size_t best = otherwise;
         for (std::size_t i = 0; i < places_.size(); ++i) {
             auto const& p = places_[i];
-            auto const drawn = fold_product(key ^ p.seed, 0xe7037ed1a0b428dbu);
-            double const u = static_cast<double>(drawn >> 11) * 0x1p-53;
-            if (u * p.inverse_weight >= earliest || !fits(p))
+            auto const d = drawn_by(p, key);
+            if (d.at_least >= earliest || !fits(p))
                 continue;
-            if (double const time = -std::log1p(-u) * p.inverse_weight; time < earliest) {
+            if (auto const time = time_of(d, p); time < earliest) {
                 earliest = time;
                 best = i;
             }
