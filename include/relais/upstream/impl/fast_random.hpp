@@ -29,21 +29,26 @@ public:
         return static_cast<std::size_t>(((*this)() >> 32) * n >> 32);
     }
 
-    // A seed that differs from worker to worker and from start to start, also where the system has no randomness.
+    // A seed that differs from call to call, from thread to thread and from start to start.
     static std::uint64_t seed() noexcept {
-        static thread_local std::uint64_t calls = 0;
-        auto const here = reinterpret_cast<std::uintptr_t>(&calls);
+        static thread_local fast_random seeds(seed_of_thread());
+        return seeds();
+    }
+
+private:
+    static std::uint64_t seed_of_thread() noexcept {
+        static thread_local char const place = 0; // has another address on each thread
         auto const now = std::chrono::steady_clock::now().time_since_epoch().count();
-        auto made = spread_bits(static_cast<std::uint64_t>(now)) ^ spread_bits(here) ^ ++calls;
+        auto made = spread_bits(static_cast<std::uint64_t>(now)) ^
+                    spread_bits(reinterpret_cast<std::uintptr_t>(&place));
         try {
             std::random_device system;
-            made ^= static_cast<std::uint64_t>(system()) << 32 | system();
-        } catch (...) { // the clock and the address have to do
+            made ^= std::uint64_t{system()} << 32 | system();
+        } catch (...) { // no randomness: the clock and the address have to do
         }
         return spread_bits(made);
     }
 
-private:
     std::uint64_t state_;
 };
 
