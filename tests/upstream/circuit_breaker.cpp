@@ -186,6 +186,15 @@ TEST_CASE("circuit_breaker: who began before it opened has no say after that") {
     for (auto const i : {5u, 6u, 7u})
         g.breaker.failed(before[i], g.now);
     CHECK(g.breaker.state() == circuit_state::closed);
+
+    guarded h({.failures = 2, .of = 2, .successes = 1});
+    auto const early = h.breaker.enter(h.now);
+    h.play("xx");
+    h.now += 5s;
+    h.play(".x");
+    h.breaker.succeeded(early, h.now);
+    h.play("x");
+    CHECK(h.breaker.state() == circuit_state::open);
 }
 
 TEST_CASE("circuit_breaker: options that cannot be kept to are found at start") {

@@ -176,6 +176,14 @@ TEST_CASE("health: after an ejection one exchange tries the server") {
         CHECK_FALSE(s.health.enter(s.now).on_trial());
         CHECK(s.health.share(s.now) == 1);
     }
+    SECTION("that fails, though it takes more to eject one that is well") {
+        judged t({.passive = {.failures = 3, .ejection = 20s}});
+        t.fail(3);
+        t.now += 20s;
+        t.fail();
+        CHECK(t.health.state() == health_state::ejected);
+        CHECK(t.waits() == 40);
+    }
     SECTION("that fails") {
         s.health.failed(probe, failure_kind::exchange, s.now);
         CHECK(s.changed());
@@ -245,6 +253,20 @@ TEST_CASE("health: who began before an ejection has no say after it") {
     s.health.succeeded(before[8], s.now);
     s.fail();
     CHECK_FALSE(s.available());
+
+    // nor are its failures counted with those of the present
+    judged t({.passive = {.failures = 3}});
+    auto const early = t.health.enter(t.now);
+    t.fail(3);
+    t.now += 10s;
+    t.succeed();
+    CHECK(t.health.counts().failures_in_a_row == 0);
+    t.fail();
+    t.health.failed(early, failure_kind::exchange, t.now);
+    t.fail();
+    CHECK(t.available());
+    t.fail();
+    CHECK_FALSE(t.available());
 
     // those that were not let in say nothing either
     s.health.failed(admission(), failure_kind::exchange, s.now);
@@ -394,6 +416,14 @@ TEST_CASE("health: time that goes back does no harm") {
     CHECK(s.health.next_change(s.now) > s.now);
     s.now = {};
     CHECK(s.available());
+
+    judged t({.passive = {.failures = 3, .window = 10s}});
+    t.fail();
+    t.now -= 5s;
+    t.fail();
+    t.now += 15s;
+    t.fail(); // 10 s after the latest one
+    CHECK_FALSE(t.available());
 }
 
 TEST_CASE("health: options that cannot be kept to are found at start") {

@@ -105,7 +105,6 @@ RELAIS_DECL void server_health::failed(admission in, failure_kind kind, time_poi
     if (!eject(in, now))
         return;
     ejections_.fetch_add(1, std::memory_order_relaxed);
-    row_.store(0, std::memory_order_relaxed);
     note_change();
 }
 
