@@ -6,7 +6,7 @@
 //     touch closed
 //     curl -k https://127.0.0.1:8443/                             # refused
 //     rm closed
-//     curl -k https://127.0.0.1:8443/                             # 200 "request 1 of connection 4"
+//     curl -k https://127.0.0.1:8443/                             # 200 "request 1 of connection 3"
 
 #include <relais/relais.hpp>
 
@@ -16,16 +16,20 @@
 
 using namespace relais;
 
+static awaitable<> unless_closed(connection& c, connection::next next) {
+    if (std::filesystem::exists("closed"))
+        co_return;    // without next: it is closed
+    co_await next(c); // until it ends
+}
+
 struct visit {
     int number;
     int requests = 0;
 };
 
-static awaitable<> unless_closed(connection& c, connection::next next) {
+static awaitable<> counted(connection& c, connection::next next) {
     static std::atomic<int> last = 0;
     auto& mine = c.state.emplace<visit>(++last);
-    if (std::filesystem::exists("closed"))
-        co_return; // without next: the connection is closed
     co_await next(c);
     std::cout << std::to_string(mine.number) + ": " + std::to_string(mine.requests) +
                      " requests from " + std::string(c.client_address()) + ", " +
@@ -42,7 +46,7 @@ static awaitable<> hello(exchange& x) {
 
 int main() {
     server srv;
-    srv.listen("127.0.0.1:8443",
-               stage(unless_closed) | tls(tls_options::self_signed("localhost")) | http() | hello);
+    srv.listen("127.0.0.1:8443", stage(unless_closed) | counted |
+                                     tls(tls_options::self_signed("localhost")) | http() | hello);
     return srv.run();
 }
