@@ -248,7 +248,8 @@ TEST_CASE("relay: what is wrong is said at the start, and nothing is thrown befo
     CHECK_THAT(said(relay("nowhere")),
                Contains("\"nowhere\" is not an address: the port is missing"));
     CHECK_THAT(said(relay("127.0.0.1:1", {.connect_timeout = 0ms})),
-               Contains("relay(\"127.0.0.1:1\"): time-outs"));
-    CHECK_THAT(said(relay("127.0.0.1:1", {.tunnel_timeout = -1ms})), Contains("time-outs"));
-    CHECK_THAT(said(relay("127.0.0.1:1", {.linger = 0ms})), Contains("longer than 0"));
+               Contains("relay(\"127.0.0.1:1\"): .connect_timeout has to"));
+    CHECK_THAT(said(relay("127.0.0.1:1", {.tunnel_timeout = -1ms})), Contains(".tunnel_timeout"));
+    CHECK_THAT(said(relay("127.0.0.1:1", {.linger = 0ms})),
+               Contains(".linger has to be longer than 0"));
 }

@@ -13,7 +13,7 @@ import unittest
 
 import websockets
 
-from _certificates import Authority
+from _certificates import Authority, openssl
 from _peers import LOCAL, PATIENCE, SANITIZED, Folder, Loop, Test, Upstream, curl, free_port, wait_for
 from _program import PROGRAM, Program
 
@@ -79,8 +79,11 @@ class Options(CliTest):
                     (":8443", '":8443"', "host is missing"),
                     ("127.0.0.1:99999", "65535"),
                     ("no.such.host.invalid:1", "no.such.host.invalid", "not known"),
+                    ("systemd:web", "systemd:web", "no such socket was passed", "socket unit"),
+                    (f"unix:/{'x' * 120}", "1 to 107 bytes", "shorter"),
+                    (f"unix:{__file__}", __file__, "no socket", "choose another path"),
                     ("192.0.2.1:8443", "192.0.2.1:8443", "no such address"),
-                    ("unix:/no/such/folder/socket", "unix:/no/such/folder/socket", "No such file")):
+                    ("unix:/no/such/folder/socket", "unix:/no/such/folder/socket", "directory does not exist")):
                 self.assert_refused(["--listen", address], 1, *words)
 
     def test_a_port_that_another_gateway_has(self):
@@ -94,12 +97,20 @@ class Options(CliTest):
         folder = self.opened(Folder())
         text = folder.path / "text.pem"
         text.write_text("no certificate\n")
+        empty, der, locked = (folder.path / name for name in ("empty.pem", "der.pem", "locked.key"))
+        empty.touch()
+        openssl("x509", "-in", chain, "-outform", "DER", "-out", der)
+        openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked)
         for certificate, with_key, *words in (
                 ("missing.pem", key, '"missing.pem"', "does not exist"),
                 (chain, "missing.key", '"missing.key"', "does not exist"),
                 (folder.path, key, "directory"),
                 (text, key, str(text), "no certificate"),
                 (chain, text, str(text)),
+                (empty, key, str(empty), "empty"),
+                (der, key, str(der), "DER", "openssl x509 -inform der"),
+                (chain, locked, str(locked), "encrypted", "openssl pkey"),
+                (key, key, str(key), "PRIVATE KEY"),
                 (chain, other_key, str(other_key))):
             self.assert_refused(["--certificate", str(certificate), "--key", str(with_key)], 1, *words)
         self.assert_refused(["--certificate", str(chain)], 1, str(chain), "key")
@@ -108,6 +119,8 @@ class Options(CliTest):
         for routes, *words in (
                 (["/a=ftp://127.0.0.1:1"], "/a", "ftp", "write http://host:port"),
                 (["/a=http://127.0.0.1:99999"], "/a", "65535"),
+                (["/a=https://unix:/no/socket"], "/a", "name in the server's certificate"),
+                (["/a/../b=http://127.0.0.1:1"], "/a/../b", "dot segments"),
                 (["/a=http://no.such.host.invalid:80"], "/a", "no.such.host.invalid", "not known"),
                 (["/a=http://127.0.0.1:1", "/a=http://127.0.0.1:2"], "/a", "same requests")):
             options = [word for route in routes for word in ("--route", route)]

@@ -362,7 +362,7 @@ TEST_CASE("mistakes in rules are sentences at start", "[route]") {
          {"at(\"/\").host(\"caf\xc3\xa9\"): \"caf\xc3\xa9\" is no host: write it as it is sent, in "
           "its \"xn--\" form"}},
         {{matcher("/").host("a b")},
-         {R"(at("/").host("a b"): "a b" is no host: it has a character that no host has)"}},
+         {R"(at("/").host("a b"): "a b" is no host: it has a character that no host has, write it without)"}},
         {{matcher("/").method(verb::unknown)},
          {R"(at("/").method(): verb::unknown is no method: leave .method() out to take every method)"}},
         {{"/a", "/a"}, {R"(at("/a"))" + duplicate("1 and 2")}},
@@ -404,7 +404,7 @@ TEST_CASE("mistakes in rules are sentences at start", "[route]") {
     route_table const bad({pattern("(a"), pattern("[z-a]"), pattern("*")});
     REQUIRE(bad.problems().size() == 3);
     CHECK(bad.problems()[0].starts_with(
-        R"x(at(pattern(R"((a)")): the regular expression does not compile: )x"));
+        R"x(at(pattern(R"((a)")): the regular expression does not compile behind "(a": )x"));
     // A rule with a mistake is not in the table.
     route_table const partly({"b", "/a"});
     CHECK(winner(partly, "/a") == R"(at("/a"))");

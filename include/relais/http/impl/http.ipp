@@ -1,5 +1,6 @@
 #pragma once
 
+#include <relais/core/impl/time_limits.hpp>
 #include <relais/http/http.hpp>
 #include <relais/http/impl/http1_session.hpp>
 
@@ -12,16 +13,11 @@ RELAIS_DECL http_stage::http_stage(http_options options)
 
 RELAIS_DECL void http_stage::prepare() const {
     auto const& o = *options_;
-    auto positive = [](std::chrono::milliseconds value, char const* name) {
-        if (value.count() <= 0)
-            throw startup_error(std::string("http({.") + name +
-                                " = ...}) has to be longer than 0: every wait needs an end");
-    };
-    positive(o.head_timeout, "head_timeout");
-    positive(o.body_timeout, "body_timeout");
-    positive(o.body_min_rate_after, "body_min_rate_after");
-    positive(o.keep_alive_timeout, "keep_alive_timeout");
-    positive(o.write_timeout, "write_timeout");
+    detail::require_time_limits("http()", {{".head_timeout", o.head_timeout},
+                                           {".body_timeout", o.body_timeout},
+                                           {".body_min_rate_after", o.body_min_rate_after},
+                                           {".keep_alive_timeout", o.keep_alive_timeout},
+                                           {".write_timeout", o.write_timeout}});
     if (o.max_head_size < 256 || o.max_fields == 0 || o.max_target_size == 0 ||
         o.keep_alive_requests == 0)
         throw startup_error(

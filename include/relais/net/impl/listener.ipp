@@ -60,10 +60,13 @@ RELAIS_DECL startup_error cannot_listen(endpoint const& where, int error) {
     std::string what = "cannot listen on " + where.to_string() + ": ";
     if (error == EADDRINUSE)
         what += "the address is in use; stop the program that listens there or choose another port";
+    else if (error == EACCES && where.is_unix())
+        what += "it is not permitted; name a path in a directory that this program may write to";
     else if (error == EACCES)
         what += "it is not permitted; ports below 1024 need root or the capability "
-                "CAP_NET_BIND_SERVICE, a "
-                "path needs a writable directory";
+                "CAP_NET_BIND_SERVICE";
+    else if (error == ENOENT || error == ENOTDIR)
+        what += "its directory does not exist; make it or choose another path";
     else if (error == EADDRNOTAVAIL)
         what += "this machine has no such address; 0.0.0.0 and [::] stand for all it has";
     else
@@ -161,7 +164,8 @@ listening_socket::open(endpoint const& where, std::size_t workers, listen_beside
     }
     auto addresses = resolve(where);
     if (addresses.empty())
-        throw startup_error("cannot listen on " + where.to_string() + ": the name has no address");
+        throw startup_error("cannot listen on " + where.to_string() +
+                            ": the name has no address; check it or write an address");
     if (auto* one = inherited.find(addresses.front())) {
         share_all(one->descriptor, one->address);
         return all;
@@ -207,7 +211,8 @@ RELAIS_DECL listener::listener(listening_socket socket, any_chain<connection> ch
     gate_ = worker::current().watch(socket_.descriptor(), error);
     if (!gate_)
         throw startup_error("cannot watch " + socket_.address().to_string() + ": " +
-                            std::generic_category().message(error));
+                            std::generic_category().message(error) +
+                            "; raise the limit (ulimit -a) or start fewer workers");
     gate_->readable = true;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <relais/core/impl/time_limits.hpp>
 #include <relais/core/worker.hpp>
 #include <relais/net/proxy_protocol.hpp>
 
@@ -201,9 +202,7 @@ RELAIS_DECL void proxy_protocol_stage::prepare() const {
     if (shared_->trusted.empty())
         throw startup_error("proxy_protocol(): nobody is trusted to send a header: write "
                             ".trusted = {\"10.0.0.0/8\"} with the addresses of the load balancers");
-    if (o.timeout.count() <= 0)
-        throw startup_error("proxy_protocol(): .timeout has to be longer than 0: every wait needs "
-                            "an end");
+    detail::require_time_limits("proxy_protocol()", {{".timeout", o.timeout}});
     if (o.max_size < 52 || o.max_size > 16 + 65535)
         throw startup_error("proxy_protocol(): .max_size has to be 52 to 65551 bytes");
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <relais/core/impl/time_limits.hpp>
 #include <relais/net/connect.hpp>
 #include <relais/net/pump.hpp>
 #include <relais/net/relay.hpp>
@@ -40,9 +41,10 @@ RELAIS_DECL relay_stage::relay_stage(std::string_view upstream, relay_options op
 
 RELAIS_DECL void relay_stage::prepare() const {
     auto const& o = shared_->options;
-    if (o.connect_timeout.count() <= 0 || o.tunnel_timeout.count() <= 0 || o.linger.count() <= 0)
-        throw startup_error("relay(\"" + shared_->upstream +
-                            "\"): time-outs have to be longer than 0: every wait needs an end");
+    detail::require_time_limits("relay(\"" + shared_->upstream + "\")",
+                                {{".connect_timeout", o.connect_timeout},
+                                 {".tunnel_timeout", o.tunnel_timeout},
+                                 {".linger", o.linger}});
     if (shared_->addresses.empty())
         shared_->addresses = resolve(endpoint::parse(shared_->upstream));
 }

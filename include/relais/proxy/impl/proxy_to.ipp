@@ -1,5 +1,6 @@
 #pragma once
 
+#include <relais/core/impl/time_limits.hpp>
 #include <relais/core/worker.hpp>
 #include <relais/http/path.hpp>
 #include <relais/proxy/proxy_to.hpp>
@@ -316,14 +317,17 @@ RELAIS_DECL void proxy_stage::prepare_at(matcher const& rule) const {
 
 RELAIS_DECL void proxy_stage::prepare() const {
     auto const& o = shared_->options;
-    for (auto value : {o.connect_timeout, o.first_byte_timeout, o.read_timeout, o.write_timeout,
-                       o.tunnel_timeout, o.linger, o.pool_timeout})
-        if (value.count() <= 0)
-            throw startup_error("proxy_to(\"" + shared_->url +
-                                "\"): time-outs have to be longer than 0: every wait needs an end");
+    auto const where = "proxy_to(\"" + shared_->url + "\")";
+    detail::require_time_limits(where, {{".connect_timeout", o.connect_timeout},
+                                        {".first_byte_timeout", o.first_byte_timeout},
+                                        {".read_timeout", o.read_timeout},
+                                        {".write_timeout", o.write_timeout},
+                                        {".tunnel_timeout", o.tunnel_timeout},
+                                        {".linger", o.linger},
+                                        {".pool_timeout", o.pool_timeout}});
     if (o.via.find_first_of(" ,\r\n\t") != o.via.npos)
-        throw startup_error("proxy_to(\"" + shared_->url +
-                            "\"): via is one word, the pseudonym of this deployment");
+        throw startup_error(where + ": .via is \"" + o.via +
+                            "\": write one word, the pseudonym of this deployment");
     if (!shared_->server)
         shared_->server = std::make_shared<upstream_server>(
             upstream_url::parse(shared_->url),

@@ -55,8 +55,20 @@ inline std::string why_no_host(std::string_view host) {
         if (static_cast<unsigned char>(c) >= 0x80)
             return "write it as it is sent, in its \"xn--\" form";
     if (!all_are(octet_host, name))
-        return "it has a character that no host has";
+        return "it has a character that no host has, write it without";
     return {};
+}
+
+inline std::string why_no_pattern(std::string const& text, boost::regex_error const& error) {
+    std::string why = error.what(); // a sentence, and then one with the expression
+    why.erase(std::min(why.find(".  "), why.size()));
+    if (why.ends_with('.'))
+        why.pop_back();
+    auto const fine =
+        text.substr(0, static_cast<std::size_t>(std::max<std::ptrdiff_t>(error.position(), 0)));
+    return "the regular expression does not compile " +
+           (fine.empty() ? "from its beginning" : "behind " + quoted(fine)) + ": " + why +
+           "; correct it, or write \\ before a character that stands for itself";
 }
 
 inline std::string why_no_path(matcher const& m) {
@@ -350,6 +362,8 @@ private:
         } else {
             try {
                 compiled = std::make_shared<compiled_pattern const>(m.text(), m.ignores_case());
+            } catch (boost::regex_error const& e) {
+                found(why_no_pattern(m.text(), e));
             } catch (std::exception const& e) {
                 found("the regular expression does not compile: " + std::string(e.what()));
             }

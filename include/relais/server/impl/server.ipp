@@ -366,7 +366,17 @@ RELAIS_DECL int server::run() {
         now->ended.wait(false); // where somebody else stopped it and is not through
         return 0;
     } catch (startup_error const& error) {
-        report(error.what());
+        std::string_view rest = error.what(); // a line for each mistake
+        while (!rest.empty()) {
+            auto const end = std::min(rest.find('\n'), rest.size());
+            report(rest.substr(0, end));
+            rest.remove_prefix(std::min(end + 1, rest.size()));
+        }
+        return 1;
+    } catch (std::exception const& error) { // descriptors, memory, threads
+        stop();
+        report(std::string("the server cannot run: ") + error.what() +
+               "; raise the limit (ulimit -a) or start fewer workers");
         return 1;
     }
 }
