@@ -8,6 +8,7 @@
 //     curl -i http://127.0.0.1:8080/docs/a?b                      # 301 "Location: https://docs.example.org/a?b"
 //     curl -i -d '' http://127.0.0.1:8080/status                  # 405 "Allow: GET, HEAD"
 //     curl -H 'Host: a.shop.example' http://127.0.0.1:8080/       # 200 "a shop"
+//     curl http://127.0.0.1:8080/new/                             # 200 "added"
 //     curl http://127.0.0.1:8080/explain?/static/page.php         # 200 "wins"
 
 #include <relais/relais.hpp>
@@ -24,13 +25,14 @@ int main() {
                 at(exact("/status")).method(verb::get) | respond(200, "fine\n"),
                 at("/").host("shop.example", "*.shop.example") | respond(200, "a shop\n"));
 
+    site.add(at("/new/") | respond(200, "added\n")); // while the server runs, too
+
     auto explain = [site](exchange& x) -> awaitable<> {
         x.respond(200, site.explain(x.request.query(), x.request.host()));
         co_return;
     };
-    site.add(at(exact("/explain")) | explain); // may be called while the server runs, too
 
     server srv;
-    srv.listen("127.0.0.1:8080", http() | site);
+    srv.listen("127.0.0.1:8080", http() | routes(at(exact("/explain")) | explain, at("/") | site));
     return srv.run();
 }

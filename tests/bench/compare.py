@@ -5,8 +5,8 @@
     python3 tests/bench/compare.py                          # everything, a quarter of an hour
     python3 tests/bench/compare.py --only requests,idle --rounds 3
 
-Needs wrk, openssl and taskset, nginx, HAProxy if it is to be compared with, and two cores: the proxy has one,
-clients and servers the other. All of it stays on loopback. Each proxy has one worker, no access log, and adds
+Needs wrk, openssl, taskset, nginx, HAProxy if it is to be compared with (both may be what sh tests/run.sh --install has
+unpacked), and two cores: the proxy has one, clients and servers the other. All of it stays on loopback. Each proxy has one worker, no access log, and adds
 X-Forwarded-For and X-Forwarded-Proto. Machines drift by some per cent within minutes: only what stands in one table compares.
 """
 
@@ -24,6 +24,7 @@ import tempfile
 import time
 
 LOCAL = "127.0.0.1"
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "build" / "tools"
 PROXY_CORE, OTHER_CORE = "1", "0"
 SCRIPTS = {"upload": 'wrk.method = "POST"; wrk.body = string.rep("x", 1048576)',
            "close": 'wrk.headers["Connection"] = "close"'}
@@ -31,18 +32,18 @@ SCRIPTS = {"upload": 'wrk.method = "POST"; wrk.body = string.rep("x", 1048576)',
 # name: (what it is, with TLS, how it is loaded, bytes of one piece of work or 0 where pieces are counted)
 WORK = {
     "requests": ("requests, 100 bytes of answer", False, ("wrk", 64, "/small", None), 0),
-    "requests-tls": ("the same over TLS", True, ("wrk", 64, "/small", None), 0),
+    "requests-tls": ("requests, 100 bytes of answer over TLS", True, ("wrk", 64, "/small", None), 0),
     "handshakes": ("a TLS handshake and a request for each connection", True, ("wrk", 32, "/small", "close"), 0),
     "downloads": ("downloads of 1 MiB", False, ("wrk", 16, "/large", None), 1 << 20),
-    "downloads-tls": ("the same over TLS", True, ("wrk", 16, "/large", None), 1 << 20),
+    "downloads-tls": ("downloads of 1 MiB over TLS", True, ("wrk", 16, "/large", None), 1 << 20),
     "uploads": ("uploads of 1 MiB", False, ("wrk", 16, "/taken", "upload"), 1 << 20),
-    "uploads-tls": ("the same over TLS", True, ("wrk", 16, "/taken", "upload"), 1 << 20),
+    "uploads-tls": ("uploads of 1 MiB over TLS", True, ("wrk", 16, "/taken", "upload"), 1 << 20),
     "messages": ("WebSocket messages of 32 bytes, there and back", False, ("talk", 64, 32, 1), 0),
-    "messages-tls": ("the same over TLS", True, ("talk", 64, 32, 1), 0),
+    "messages-tls": ("WebSocket messages of 32 bytes, there and back over TLS", True, ("talk", 64, 32, 1), 0),
     "large-messages": ("WebSocket messages of 64 KiB, there and back", False, ("talk", 16, 65536, 4), 1 << 16),
-    "large-messages-tls": ("the same over TLS", True, ("talk", 16, 65536, 4), 1 << 16),
+    "large-messages-tls": ("WebSocket messages of 64 KiB, there and back over TLS", True, ("talk", 16, 65536, 4), 1 << 16),
     "idle": ("memory of an idle WebSocket, KiB", False, ("hold",), 0),
-    "idle-tls": ("the same over TLS", True, ("hold",), 0),
+    "idle-tls": ("memory of an idle WebSocket over TLS, KiB", True, ("hold",), 0),
 }
 
 ORIGIN = """
@@ -212,6 +213,7 @@ class Lab:
                            "CERT": "cert.pem", "KEY": "key.pem"}
         elif name == "haproxy":
             command = ["haproxy", "-db", "-q", "-f", self._write("haproxy", HAPROXY, **ports)]
+            environment = {"LD_LIBRARY_PATH": ":".join(map(str, TOOLS.glob("usr/lib/*-linux-gnu")))}
         else:
             command = self._nginx("nginx", NGINX, more=LARGER if name == "nginx, tuned" else "", **ports)
         return Proxy(name, self._start(command, ports.values(), PROXY_CORE, environment), ports)
@@ -291,7 +293,7 @@ def main():
     given = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    os.environ["PATH"] += ":/usr/sbin"
+    os.environ["PATH"] += f":/usr/sbin:{TOOLS}/usr/sbin"
     for tool in ("wrk", "openssl", "taskset", "nginx"):
         if not shutil.which(tool):
             raise SystemExit(f"{tool} is missing: install it")

@@ -111,7 +111,7 @@ class Background:
         self._out.close()
         self._errors.close()
         if self._ours and (ended != 0 or said):
-            raise AssertionError(f"{self._command} ended with {ended} and said: {said!r}")
+            raise AssertionError(f"{self._command} ended with {ended} and said: {said[:4000]}")
 
 
 class Examples(Test):
