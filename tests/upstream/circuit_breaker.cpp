@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 namespace {
 
 struct guarded {
-    explicit guarded(circuit_breaker_options options) : breaker(std::move(options)) {}
+    explicit guarded(circuit_breaker_options options) : breaker(options) {}
 
     // '.' is an exchange that succeeds, 'x' one that fails, '-' one that is abandoned; says what became of the last one.
     bool play(std::string const& what) {
@@ -210,6 +210,7 @@ TEST_CASE("circuit_breaker: options that cannot be kept to are found at start") 
     CHECK_NOTHROW(circuit_breaker::check({.failures = 100}));
     CHECK(refused({.failures = 101}, ".of"));
     CHECK(refused({.failures = 1, .of = 10'001}, ".of"));
+    CHECK_NOTHROW(circuit_breaker({.failures = 1, .of = ~0u})); // it may be made before
     CHECK(refused({.failures = 1, .window = 0s}, ".window"));
     CHECK(refused({.failures = 1, .open_for = 0s}, ".open_for"));
     CHECK(refused({.failures = 1, .probes = 0}, "0 probes"));

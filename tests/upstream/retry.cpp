@@ -3,6 +3,7 @@
 
 #include <relais/upstream/retry.hpp>
 
+#include <cmath>
 #include <string>
 
 using namespace relais;
@@ -155,6 +156,16 @@ TEST_CASE("retry: a budget holds what its options allow at most") {
     for (int i = 0; i < 1000; ++i)
         budget.deposit(now);
     CHECK(withdraw_all(budget, now + 1h) == 10'000);
+}
+
+TEST_CASE("retry: a budget may be made before its options are checked") {
+    retry_budget::time_point const now{1000s};
+    for (double const share : {-1.0, std::nan("")}) {
+        retry_budget budget({.budget = share, .budget_minimum = 0});
+        CHECK_FALSE(budget.withdraw(now));
+    }
+    retry_budget budget({.budget = 1e300, .budget_minimum = ~0u});
+    CHECK(withdraw_all(budget, now) == 10'000);
 }
 
 TEST_CASE("retry: options that cannot be kept to are found at start") {

@@ -89,6 +89,8 @@ public:
 private:
     using phases = detail::gate_state::phases;
 
+    static constexpr unsigned most_exchanges = 10'000;
+
     bool off() const noexcept { return options_.failures == 0; }
     void note(bool failed, std::uint64_t now) noexcept;
     unsigned failures_since(std::uint64_t time) const noexcept;

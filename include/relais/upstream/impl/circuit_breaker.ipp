@@ -14,9 +14,10 @@ RELAIS_DECL void circuit_breaker::check(circuit_breaker_options const& options) 
     auto const fail = [](std::string const& why) {
         throw startup_error("circuit_breaker: " + why);
     };
-    if (options.of < options.failures || options.of > 10'000)
+    if (options.of < options.failures || options.of > most_exchanges)
         fail("there are never " + std::to_string(options.failures) + " failures among the last " +
-             std::to_string(options.of) + " exchanges: write an .of from .failures to 10000");
+             std::to_string(options.of) + " exchanges: write an .of from .failures to " +
+             std::to_string(most_exchanges));
     if (options.window.count() <= 0)
         fail("within no time nothing is counted: write a .window of more than 0");
     if (options.open_for.count() <= 0)
@@ -30,7 +31,8 @@ RELAIS_DECL void circuit_breaker::check(circuit_breaker_options const& options) 
 }
 
 RELAIS_DECL circuit_breaker::circuit_breaker(circuit_breaker_options options)
-    : options_(options), last_(options.failures == 0 ? 0 : std::max(options.of, 1u)) {}
+    : options_(options),
+      last_(options.failures == 0 ? 0 : std::clamp(options.of, 1u, most_exchanges)) {}
 
 RELAIS_DECL admission circuit_breaker::enter(time_point now) noexcept {
     return gate_.enter(detail::milliseconds_of(now), options_.probes, [] {});

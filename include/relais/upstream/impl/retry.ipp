@@ -4,6 +4,7 @@
 #include <relais/upstream/retry.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 namespace relais {
@@ -38,11 +39,13 @@ RELAIS_DECL void retry_budget::check(retry_options const& options) {
         fail(std::to_string(wrong) + " in statuses is no status: write 100 to 999");
 }
 
+// Options that `check` has not seen yet, or refuses, are cut to what fits.
 RELAIS_DECL retry_budget::retry_budget(retry_options const& options) noexcept
-    : share_(static_cast<std::uint64_t>(options.budget * content::whole + 0.5)),
-      refill_(options.budget_minimum),
-      most_(std::max(options.budget_minimum, share_ != 0 ? 1u : 0u) * content::seconds *
-            content::whole),
+    : share_(options.budget > 0 ? static_cast<std::uint64_t>(std::llround(
+                                      std::min(options.budget, 100.0) * content::whole))
+                                : 0),
+      refill_(std::min(options.budget_minimum, content::most_minimum)),
+      most_(std::max<std::uint64_t>(refill_, share_ != 0) * content::seconds * content::whole),
       content_(most_) {}
 
 RELAIS_DECL retry_budget::content retry_budget::at(std::uint64_t word,
