@@ -188,6 +188,38 @@ TEST_CASE("body: read_all up to its limit") {
     }
 }
 
+TEST_CASE("body: a request that a stage cannot read goes on as it came") {
+    std::string const content = "hello, and the rest";
+    bool const chunked = GENERATE(false, true);
+    bool const kept = GENERATE(false, true);
+    auto const sent = chunked ? with_chunks(content) : with_length(content);
+    for (auto way : ways) {
+        CAPTURE(chunked, kept, way.read_at_most);
+        auto outer = [&](exchange& x, exchange::next next) -> awaitable<> {
+            if (kept)
+                x.request.body.keep(100);
+            end_reason caught = end_reason::completed;
+            try {
+                co_await x.request.body.read_all(4);
+            } catch (exchange_error const& error) {
+                caught = error.reason();
+            }
+            CHECK(caught == end_reason::body_too_large);
+            co_await next(x);
+        };
+        auto inner = [&](exchange& x) -> awaitable<> {
+            CHECK(x.request.body.size().value_or(content.size()) == content.size());
+            auto const all = co_await x.request.body.read_all(100);
+            CHECK(all == content);
+            x.respond(200);
+        };
+        session s(http() | outer | inner, way);
+        s.send(post + sent.line + "\r\n" + sent.bytes);
+        CHECK(statuses(s.received()) == "200 ");
+        CHECK_FALSE(s.ended());
+    }
+}
+
 TEST_CASE("body: a stage answers itself what is too large") {
     auto stage = [](exchange& x) -> awaitable<> {
         try {

@@ -493,3 +493,58 @@ TEST_CASE("uploads: the one of an earlier try ends with that try") {
     REQUIRE(next);
     CHECK(next->take().starts_with("GET / "));
 }
+
+TEST_CASE(
+    "uploads: a body that a stage wanted to look at, and that is too large, goes on as it comes") {
+    bool const chunked = GENERATE(false, true);
+    std::vector<end_reason> caught;
+    auto const look = [&](exchange& x, exchange::next next) -> awaitable<> {
+        try {
+            co_await x.request.body.read_all(4);
+        } catch (exchange_error const& error) {
+            caught.push_back(error.reason());
+        }
+        co_await next(x);
+        try {
+            co_await x.response.body.read_all(4);
+        } catch (exchange_error const& error) {
+            caught.push_back(error.reason());
+        }
+    };
+    scripted_server upstream;
+    session client(http() | look | proxy_to(upstream.url()));
+    auto const framed = [&](std::string const& bytes) {
+        return chunked ? std::to_string(bytes.size()) + "\r\n" + bytes + "\r\n" : bytes;
+    };
+    auto const framing =
+        chunked ? "Transfer-Encoding: chunked\r\n\r\n"s : "Content-Length: 9\r\n\r\n"s;
+    client.send("POST / HTTP/1.1\r\nHost: a.example\r\n" + framing + framed("abc"));
+    auto up = upstream.accept();
+    CHECK((up == nullptr) == chunked); // too large for sure where its length is told
+    client.send(framed("def"));
+    if (!up)
+        up = upstream.accept();
+    REQUIRE(up);
+    client.send(framed("ghi") + (chunked ? "0\r\n\r\n" : ""));
+    auto const got = up->take();
+    CAPTURE(got);
+    if (chunked) {
+        CHECK(has_line(got, "Transfer-Encoding: chunked"));
+        CHECK(content_of(got) == "6\r\nabcdef\r\n3\r\nghi\r\n0\r\n\r\n");
+    } else {
+        CHECK(has_line(got, "Content-Length: 9"));
+        CHECK(content_of(got) == "abcdefghi");
+    }
+    up->send("HTTP/1.1 200 OK\r\n" + framing + framed("123"));
+    client.run();
+    CHECK(client.received().empty() == chunked);
+    up->send(framed("456"));
+    client.run();
+    up->send(framed("789") + (chunked ? "0\r\n\r\n" : ""));
+    client.run();
+    auto const answer = client.take_received();
+    CAPTURE(answer);
+    CHECK(content_of(answer) == (chunked ? "6\r\n123456\r\n3\r\n789\r\n0\r\n\r\n" : "123456789"));
+    CHECK(caught ==
+          std::vector<end_reason>{end_reason::body_too_large, end_reason::response_too_large});
+}

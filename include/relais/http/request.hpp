@@ -49,8 +49,9 @@ public:
 
     /// Reads all of it, and keeps it, so that the terminal still sends it on.
     ///
-    /// \param limit bytes. \throws exchange_error with 413 when there is more, with 400 or 408 when it is malformed
-    /// or too slow. A waiting `Expect: 100-continue` is answered first. The view lasts as long as the exchange.
+    /// \param limit bytes. \throws exchange_error with `body_too_large` (413) when there is more, with 400 or 408 when it is
+    /// malformed or too slow. A body that is too large stays as it came: a stage that catches the error may still hand the
+    /// request on. A waiting `Expect: 100-continue` is answered first. The view lasts as long as the exchange.
     awaitable<std::string_view> read_all(std::size_t limit);
 
     /// Keeps what is read from here on, so that `next` may be called again: another try finds the body as it is now,

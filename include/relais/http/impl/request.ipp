@@ -2,6 +2,7 @@
 
 #include <relais/core/worker.hpp>
 #include <relais/http/exchange.hpp>
+#include <relais/http/impl/joined_body.hpp>
 #include <relais/http/request.hpp>
 
 #include <algorithm>
@@ -258,9 +259,12 @@ RELAIS_DECL awaitable<std::string_view> request_body::read_all(std::size_t limit
             break;
         if (got.state == io_state::error)
             throw exchange_error(failure());
-        if (got.count > limit - whole.size())
-            throw exchange_error(end_reason::body_too_large);
         whole.append(reinterpret_cast<char const*>(to.data()), got.count);
+        if (whole.size() > limit) {
+            outer_ = std::make_unique<detail::joined_body>(whole, take());
+            started_ = outer_ended_ = false;
+            throw exchange_error(end_reason::body_too_large);
+        }
         if (got.state == io_state::ok)
             continue;
         auto began = worker::current().now();
