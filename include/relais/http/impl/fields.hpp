@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -108,26 +110,32 @@ inline bool is_known(char const* p) noexcept {
     }
 }
 
-template <std::size_t Size, std::size_t Id>
-inline bool is_known_of_size(char const* p) noexcept {
-    if constexpr (known_field_names[Id].size() == Size)
-        return is_known<Id>(p);
-    else
-        return false;
-}
+// The numbers of the names of one length.
+template <std::size_t Size>
+inline constexpr auto known_ids_of_size = [] {
+    constexpr auto fits = [](std::string_view name) { return name.size() == Size; };
+    std::array<std::size_t,
+               std::count_if(std::begin(known_field_names), std::end(known_field_names), fits)>
+        ids{};
+    for (std::size_t id = 0, at = 0; id < known_field_count; ++id)
+        if (fits(known_field_names[id]))
+            ids[at++] = id;
+    return ids;
+}();
 
-template <std::size_t Size, std::size_t... Id>
-inline known_field known_of_size(char const* p, std::index_sequence<Id...>) noexcept {
+template <std::size_t Size, std::size_t... I>
+inline known_field known_of_size(char const* p, std::index_sequence<I...>) noexcept {
     auto found = known_field::other;
-    static_cast<void>(
-        ((is_known_of_size<Size, Id>(p) ? (found = static_cast<known_field>(Id), true) : false) ||
-         ...));
+    static_cast<void>(((is_known<known_ids_of_size<Size>[I]>(p)
+                            ? (found = static_cast<known_field>(known_ids_of_size<Size>[I]), true)
+                            : false) ||
+                       ...));
     return found;
 }
 
 template <std::size_t Size>
 inline known_field known_of_size(char const* p) noexcept {
-    return known_of_size<Size>(p, std::make_index_sequence<known_field_count>());
+    return known_of_size<Size>(p, std::make_index_sequence<known_ids_of_size<Size>.size()>());
 }
 
 // For the parser, which asks for each field of each head.
