@@ -105,6 +105,11 @@ def compare_texts():
     check(installed("tests/run.sh") | {"chromium", "chromium-driver"} ==
           (told("What it installs:") | told("Besides the packages above:")), "README.md: tests/run.sh installs other packages")
 
+    for n, line in enumerate(lines):
+        if line.startswith("|") and lines[n - 1].startswith("|"):
+            columns = [len(re.findall(r"(?<!\\)\|", row)) for row in (lines[n - 1], line)]
+            check(columns[0] == columns[1], f"README.md:{n + 1}: the row has other columns than the one above")
+
     titles = re.findall(r"^#+ (.*)$", readme, re.M)
     check(len(titles) == len(set(titles)), "README.md: two headings are the same, so that links to them go wrong")
     headings = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in titles}

@@ -147,6 +147,13 @@ class Examples(Test):
         for text in re.findall(r'"([^"]*)"', expected["texts"]):
             self.assertIn(text, done.stdout, what)
 
+    def test_what_the_readme_shows_of_a_wrong_start(self):
+        done = subprocess.run([BIN.resolve() / "1_wss_and_site"], cwd=self.opened(Folder()).path, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertRegex(done.stderr, r"\Arelais: [^\n]+\n\Z")
+        self.assertIn(f"```text\n{done.stderr}```", (EXAMPLES.parent / "README.md").read_text())
+
     def test_the_notation(self):
         comment = '// a\n//\n//     b -c  # 200 "d": e\n//     f\n//         # refused\n//     g &\n'
         self.assertEqual(steps_of(comment), [Step("b -c", '200 "d": e'), Step("f", "refused"), Step("g &", "")])
