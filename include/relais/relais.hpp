@@ -73,6 +73,7 @@
 #include <relais/upstream/server.hpp>
 
 #include <relais/proxy/proxy_to.hpp>
+#include <relais/proxy/rewrite.hpp>
 
 #include <relais/middleware/access_log.hpp>
 #include <relais/middleware/allow.hpp>

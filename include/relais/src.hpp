@@ -70,6 +70,7 @@
 #include <relais/upstream/impl/sticky_cookie.ipp>
 
 #include <relais/proxy/impl/proxy_to.ipp>
+#include <relais/proxy/impl/rewrite.ipp>
 
 #include <relais/middleware/impl/access_log.ipp>
 #include <relais/middleware/impl/allow.ipp>

@@ -182,6 +182,9 @@ TEST_CASE("start errors: upstreams") {
         of_terminal(proxy_to("http://127.0.0.1:1", {.via = "two words"})) ==
         "proxy_to(\"http://127.0.0.1:1\"): .via is \"two words\": write one word, the pseudonym of "
         "this deployment");
+    CHECK(of_terminal(proxy_to("http://127.0.0.1:1", {.cookie_domain = "a.b; Secure"})) ==
+          "proxy_to(\"http://127.0.0.1:1\"): .cookie_domain is \"a.b; Secure\": write a name as "
+          "example.org");
     CHECK(sentence("127.0.0.1:0", relay("10.0.0.7")) ==
           std::string("\"10.0.0.7\" is not an address: the port is missing") + write_address);
     CHECK(sentence("127.0.0.1:0", relay("systemd:db")) ==

@@ -41,6 +41,7 @@ enum class known_field : std::uint8_t {
     connection,
     content_encoding,
     content_length,
+    content_location,
     content_range,
     content_type,
     cookie,
@@ -63,6 +64,7 @@ enum class known_field : std::uint8_t {
     proxy_connection,
     range,
     referer,
+    refresh,
     retry_after,
     sec_websocket_accept,
     sec_websocket_extensions,
@@ -283,6 +285,14 @@ public:
 
     /// Moves every view into `size` bytes at `from` to the copy of them at `to`.
     void rebase(char const* from, std::size_t size, char const* to) noexcept;
+
+    /// Gives each field of these kinds the value that `value_of(entry const&)` returns, which has to outlive the content.
+    template <class ValueOf>
+    void replace_values(known_fields of, ValueOf value_of) {
+        for (entry& e : entries_)
+            if (of.contains(e.id))
+                e.value = value_of(static_cast<entry const&>(e));
+    }
 
     /// Makes room, so that so many fields are appended without an allocation.
     void reserve(std::size_t count) { entries_.reserve(count); }

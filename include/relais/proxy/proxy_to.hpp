@@ -55,6 +55,14 @@ struct proxy_options {
     /// The pseudonym of this deployment in Via; empty: no Via. A request that carries it already is a loop: 508.
     std::string via{};
     path_form path = path_form::canonical;
+    /// Put what the upstream says about its own address and paths into the client's words: Location, Content-Location and
+    /// Refresh, as nginx's `proxy_redirect default`; for an upstream that answers in the client's words already: off.
+    bool rewrite_location = true;
+    /// The same for Path and Domain of Set-Cookie, as nginx's `proxy_cookie_path` and `proxy_cookie_domain`.
+    bool rewrite_cookies = true;
+    /// What a Domain becomes that the client would refuse, because it is the upstream's: a name that the client's host is or is
+    /// below. Empty: it is taken off, and the cookie is for the client's host alone.
+    std::string cookie_domain{};
     /// Begin each connection with a header of the PROXY protocol that tells the client's address, before TLS. A connection
     /// serves one client alone then, and is kept no longer than that client's own.
     proxy_version proxy_protocol = proxy_version::none;

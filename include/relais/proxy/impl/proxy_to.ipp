@@ -4,6 +4,7 @@
 #include <relais/core/worker.hpp>
 #include <relais/http/path.hpp>
 #include <relais/proxy/proxy_to.hpp>
+#include <relais/proxy/rewrite.hpp>
 #include <relais/upstream/client.hpp>
 #include <relais/upstream/server.hpp>
 #include <relais/websocket/handshake.hpp>
@@ -11,6 +12,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +24,7 @@ struct proxy_stage::shared {
     std::string url;
     proxy_options options;
     std::shared_ptr<upstream_server> server;
+    known_fields rewritten; ///< of answers
 };
 
 namespace detail {
@@ -97,6 +100,10 @@ private:
     }
     /// Where the connection goes: to the pool, or to this client alone once it is authenticated.
     connection_keeper& keeper();
+    void rewrite_answer();
+    bool keeps_host() const noexcept {
+        return s_.options.preserve_host && !x_.request.authority().empty();
+    }
     void put_target(text_buffer& out);
     void put_forwarded(text_buffer& out);
 
@@ -207,8 +214,8 @@ RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
     put_target(out);
     out.put(" HTTP/1.1\r\n");
 
-    bool keep_host = s_.options.preserve_host && !q.authority().empty();
-    out.put_field("Host", keep_host ? q.authority() : std::string_view(s_.server->url().authority));
+    out.put_field("Host",
+                  keeps_host() ? q.authority() : std::string_view(s_.server->url().authority));
     constexpr known_fields ours(known_field::host, known_field::content_length,
                                 known_field::transfer_encoding, known_field::connection,
                                 known_field::keep_alive, known_field::upgrade, known_field::expect,
@@ -281,7 +288,27 @@ RELAIS_DECL connection_keeper& proxy_stage::forwarding::keeper() {
     return s_.server->pool();
 }
 
+RELAIS_DECL void proxy_stage::forwarding::rewrite_answer() {
+    auto const& q = x_.request;
+    auto const& url = s_.server->url();
+    rewrite_sides between;
+    between.secure = url.secure;
+    between.authority = url.where.is_unix() ? std::string_view() : url.authority;
+    between.sent_host = keeps_host() ? q.authority() : std::string_view(url.authority);
+    between.client_secure = q.scheme() == "https";
+    between.client_authority = q.authority();
+    if (!url.path.empty()) {
+        auto const path = q.canonical_path();
+        auto const taken = x_.matched_prefix() == std::string_view::npos ? 1 : x_.matched_prefix();
+        between.path = url.path;
+        between.client_path = path.substr(0, path.size() - canonical_rest(path, taken).size());
+    }
+    rewrite_fields(x_.response.fields(), s_.rewritten, between, s_.options.cookie_domain);
+}
+
 RELAIS_DECL void proxy_stage::forwarding::answer(upstream_call& call) {
+    if (x_.response.fields().present().intersects(s_.rewritten))
+        rewrite_answer();
     if (!call.upgraded()) {
         call.hand_over(keeper());
         return;
@@ -305,6 +332,12 @@ RELAIS_DECL proxy_stage::proxy_stage(std::string_view url, proxy_options options
     : shared_(std::make_shared<shared>()) {
     shared_->url = url;
     shared_->options = std::move(options);
+    auto& rewritten = shared_->rewritten;
+    if (shared_->options.rewrite_location)
+        rewritten = known_fields(known_field::location, known_field::content_location,
+                                 known_field::refresh);
+    if (shared_->options.rewrite_cookies)
+        rewritten.insert(known_field::set_cookie);
 }
 
 RELAIS_DECL void proxy_stage::prepare_at(matcher const& rule) const {
@@ -328,6 +361,13 @@ RELAIS_DECL void proxy_stage::prepare() const {
     if (o.via.find_first_of(" ,\r\n\t") != o.via.npos)
         throw startup_error(where + ": .via is \"" + o.via +
                             "\": write one word, the pseudonym of this deployment");
+    auto const of_domains = [](char c) {
+        auto const low = detail::to_lower(c);
+        return (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+    };
+    if (!std::all_of(o.cookie_domain.begin(), o.cookie_domain.end(), of_domains))
+        throw startup_error(where + ": .cookie_domain is \"" + o.cookie_domain +
+                            "\": write a name as example.org");
     if (!shared_->server)
         shared_->server = std::make_shared<upstream_server>(
             upstream_url::parse(shared_->url),
