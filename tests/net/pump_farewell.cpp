@@ -109,6 +109,18 @@ TEST_CASE("preload: more than the other side takes at once") {
     CHECK(t.to_upstream == frame);
 }
 
+TEST_CASE("farewell: a reset behind it is a reset for the other side too") {
+    tunnel t;
+    t.start();
+    t.pump->end_with(close_up, close_down);
+    t.settle();
+    bool const of_client = GENERATE(true, false);
+    (of_client ? t.client : t.upstream)->abort();
+    t.settle();
+    CHECK((of_client ? t.upstream_saw : t.client_saw) == io_state::error);
+    CHECK(t.reason == end_reason::tunnel_drained);
+}
+
 TEST_CASE("farewell: at rest it goes at once, what comes afterwards is dropped until the peer says "
           "its own") {
     tunnel t;

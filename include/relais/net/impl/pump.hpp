@@ -350,10 +350,11 @@ void pump_pair<Follower>::finish(direction& d) {
 
 template <class Follower>
 void pump_pair<Follower>::fail(end_reason why) {
-    if (reason_ == end_reason::completed) // a side that the server has closed is no peer's doing
-        reason_ = left_.ready().closed || right_.ready().closed ? end_reason::shutting_down : why;
-    if (reason_ == end_reason::tunnel_client_reset ||
-        reason_ == end_reason::tunnel_upstream_reset) {
+    if (left_.ready().closed || right_.ready().closed) // by the server: no peer's doing
+        why = end_reason::shutting_down;
+    if (reason_ == end_reason::completed)
+        reason_ = why;
+    if (why == end_reason::tunnel_client_reset || why == end_reason::tunnel_upstream_reset) {
         left_.abort();
         right_.abort();
     } else {
