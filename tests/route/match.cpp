@@ -277,6 +277,17 @@ TEST_CASE("a hostile path does not stall a pattern, and does not pass it", "[rou
     CHECK(winner(usual, many_a) == R"(at("/"))");
 }
 
+TEST_CASE("what people write is asked to the end about a path with a token in it", "[route]") {
+    // Each of them takes the square of the longest segment.
+    for (auto const* expression : {R"(\w+\.(js|css)$)", R"([^/]+\.php$)", "[^/]+$"}) {
+        INFO(expression);
+        route_table const table({"/", pattern(expression)});
+        std::string const token(800, 'a');
+        CHECK(winner(table, "/" + token + "/") == R"(at("/"))");
+        CHECK(winner(table, "/" + token + "/x.js") != "400");
+    }
+}
+
 TEST_CASE("patterns are not asked about more of a path than they may see", "[route]") {
     route_table const table({"/", exact("/e"), prefix("/s/"), pattern(R"(\.php$)")});
     std::string const most = "/" + std::string(pattern_path_limit - 5, 'a') + ".php";
