@@ -363,7 +363,10 @@ class Upstream:
 
 
 class Nginx:
-    """An origin in a folder of its own: files under /, PUT under /put/, `see` tells what came."""
+    """An origin in a folder of its own: files under /, PUT under /put/, `see` tells what came.
+
+    `more` is put into the block of http; @PORT@ in it is the port on which the origin listens.
+    """
 
     CONF = """
         daemon off; master_process off; worker_processes 1; pid nginx.pid; error_log error.log info;
@@ -408,8 +411,9 @@ class Nginx:
             "cookie", "user_agent", "x_custom", "x_nominated", "authorization", "transfer_encoding",
             "content_length", "max_forwards", "accept_encoding", "proxy_authorization")
 
-    def __init__(self, certificate=None):
+    def __init__(self, certificate=None, more=""):
         self._folder = Folder()
+        self._more = more
         self.path = self._folder.path
         (self.path / "html").mkdir()
         (self.path / "temp").mkdir()
@@ -430,9 +434,9 @@ class Nginx:
             chain, key = self.certificate
             conf = conf.replace("listen 127.0.0.1:@PORT@;", "listen 127.0.0.1:@PORT@ ssl; listen 127.0.0.1:@PLAIN@;")
             conf = conf.replace("@TLS@", f"ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;")
-        conf = (conf.replace("@SEE@", see).replace("@PORT@", str(self.port)).replace("@PLAIN@", str(plain))
-                .replace("@TLS@", "").replace("@MORE@", ""))
-        (self.path / "nginx.conf").write_text(conf)
+        conf = (conf.replace("@MORE@", self._more).replace("@SEE@", see).replace("@PORT@", str(self.port))
+                .replace("@PLAIN@", str(plain)).replace("@TLS@", ""))
+        (self.path / "nginx.conf").write_text(conf, encoding="latin-1")
         self.process = subprocess.Popen([NGINX, "-p", str(self.path), "-e", "error.log", "-c", "nginx.conf"],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

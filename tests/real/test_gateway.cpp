@@ -8,9 +8,12 @@
 ///     behind=127.0.0.1:0  behind-tls=127.0.0.1:0  behind-relay=127.0.0.1:0,HOST:PORT  behind-guarded=127.0.0.1:0
 ///     trusted=RANGE  others=1  proxy-timeout=MS  proxy-size=BYTES  send-proxy=v1  send-proxy=v2
 ///     deny=RANGE  allow=RANGE  real-ip=RANGE
-///     route=/PREFIX,URL  ready=/PATH  ca=FILE  forwarded=both  via=NAME  underscores=keep
+///     route=/PREFIX,URL  rules=FILE  ready=/PATH  ca=FILE  forwarded=both  via=NAME  underscores=keep
 ///     min-rate=BYTES  min-rate-after=MS  head-timeout=MS  body-timeout=MS  keep-alive-timeout=MS  write-timeout=MS  requests=N
 ///     connect-timeout=MS  first-byte-timeout=MS  read-timeout=MS  tunnel-timeout=MS  linger=MS
+///
+/// A line of the rules' file is a host, a kind as nginx writes it ("", "=", "^~", "~", "~*"), a path or a pattern, what
+/// answers ("respond", "proxy", "as-sent"), and a text or a URL, with tabs between them.
 ///
 /// "behind" is behind a load balancer that speaks the PROXY protocol, whose extra values go into X-Custom; "guarded" by
 /// `deny` on its connections, and by `real_ip` and `allow` on its requests. It prints a line for each listener, in the
@@ -24,6 +27,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <stdexcept>
@@ -176,6 +180,42 @@ relais::awaitable<> tell_client(relais::exchange& x, relais::exchange::next next
     return next(x);
 }
 
+relais::matcher read_rule(std::string const& kind, std::string const& text) {
+    using namespace relais;
+    if (kind.empty())
+        return text;
+    if (kind == "=")
+        return exact(text);
+    if (kind == "^~")
+        return prefix(text);
+    if (kind == "~")
+        return pattern(text);
+    if (kind == "~*")
+        return pattern(text, icase);
+    throw std::invalid_argument("no kind of rule: " + kind);
+}
+
+void add_rules(std::string const& file, relais::routes& paths, relais::proxy_options const& proxy) {
+    using namespace relais;
+    std::ifstream lines(file);
+    if (!lines)
+        throw std::invalid_argument("no rules in " + file);
+    for (std::string host, kind, text, what, answer; std::getline(lines, host, '\t');) {
+        for (auto* part : {&kind, &text, &what})
+            std::getline(lines, *part, '\t');
+        std::getline(lines, answer);
+        auto rule = read_rule(kind, text);
+        auto options = proxy;
+        if (what == "as-sent")
+            options.path = path_form::as_sent;
+        auto const branch = host.empty() ? at(rule) : at(rule).host(host);
+        if (what == "respond")
+            paths.add(branch | respond(200, answer));
+        else
+            paths.add(branch | proxy_to(answer, options));
+    }
+}
+
 void tell(relais::server const& srv, std::vector<std::string> names) {
     while (srv.endpoints().empty())
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -219,6 +259,8 @@ int main(int argc, char** argv) try {
         paths.add(at(exact(path)) | readiness(srv));
     for (auto const& [path, url] : given.pairs("route"))
         paths.add(at(path) | proxy_to(url, read_proxy(given)));
+    for (auto const& file : given.all("rules"))
+        add_rules(file, paths, read_proxy(given));
     auto site =
         relais::http(read_http(given)) | forward_client_certificate(true) | tell_client | paths;
 
