@@ -9,6 +9,7 @@ request on, and the target that comes to the origin is compared. A failure print
 import argparse
 import asyncio
 import collections
+import contextlib
 import random
 import re
 import sys
@@ -70,8 +71,10 @@ class Answer(typing.NamedTuple):
 class Case:
     def __init__(self, servers, host, target):
         self.servers, self.host, self.target = servers, host, target
-        self.origin, self.path, self.mark, self.query = re.fullmatch(r"(http://[^/?#]*)?([^?]*)(\??)(.*)", target, re.S).groups("")
-        self.rules = servers.get(name_of_server(servers, self.origin[len("http://"):] or host), [])
+        self.origin, self.path, self.mark, self.query = re.fullmatch(
+            r"([A-Za-z]+://[^/?#]*)?([^?]*)(\??)(.*)", target, re.S).groups("")
+        self.scheme, _, self.authority = self.origin.partition("://")
+        self.rules = servers.get(name_of_server(servers, self.authority or host), [])
         self.read = self # what nginx is asked in its place
         self.rule = None # that wins in nginx
         self.without_exact = None # what nginx says in the place of a redirect where there are no exact rules
@@ -97,6 +100,11 @@ def name_of_server(servers, host):
     if host in servers:
         return host
     return max((s for s in servers if s[:1] == "*" and host.endswith(s[1:]) and len(host) >= len(s)), key=len, default="")
+
+
+def has_two_hosts(case):
+    port = ":443" if case.scheme.lower() == "https" else ":80"
+    return case.origin and case.authority.lower().removesuffix(port) != case.host.lower().removesuffix(port)
 
 
 def escapes(path, change):
@@ -284,7 +292,12 @@ INTENDED = {
         lambda case: re.search(r'[\\"<>\x80-\xff]', case.path) or re.search(r'["<>\x80-\xff]', case.query)),
     "two hosts": Refuses(
         1, "the host of an absolute target and Host have to be the same; nginx and others behind take one of them",
-        lambda case: case.origin and case.origin.lower() != "http://" + case.host.lower().removesuffix(":80")),
+        has_two_hosts),
+    "a scheme that is another one": Refuses(
+        1, "what is to be had by http is asked for by http; nginx takes any scheme",
+        lambda case: case.scheme and case.scheme.lower() not in ("http", "https")),
+    "a space behind the target": Refuses(
+        1, "a request line has two spaces; nginx skips more of them before the version", lambda case: case.target.endswith(" ")),
     "an address that is none": Refuses(
         1, "RFC 3986 has a bracket or a port behind an IPv6 address; nginx takes a dot too", lambda case: case.host.endswith("].")),
     "a fragment": Refuses(
@@ -326,6 +339,10 @@ EXAMPLES = [
      ["/a%2Fb/", "/%00", "/%0a", '/"', "/p/?<", "http://another.test/", "/#", "/p/..;/", "/" + "a" * 2048, "/" + "a" * 1500 + "/", "/e", "/%70%3b/..?",
       "/%70?"]),
     ([Rule("", "/a")], ["/" + "a" * 8191, "/" + "a" * 8192, "/?" + "a" * 8190, "/?" + "a" * 8191, ("/", "[::1].")]),
+    ([Rule("", "/"), Rule("", "/p/")],
+     ["*", "a", "e2.test:80", "//p/", "http:/x", "http://", "http:///x", "http://u@e2.test/", "http://e2.test", "http://e2.test?x",
+      "http://E2.test:80/p", "https://e2.test/p/..", "ftp://e2.test/", "1://e2.test/", "/%", "/%4", "/%zz", "/%u0041", "/..", "/p/%2e%2E/../",
+      "/p/\x01", "/p/ x", "/p/\x7f", "/?\x7f", "/? ", "/http://x/p/"]),
 ]
 SENT_EXAMPLES = [
     ([Rule("", "/", "proxy"), Rule("", "/s/", "as-sent"), Rule("", "/a", "proxy", "/b/"), Rule("", "/p/", "proxy", "/"),
@@ -365,6 +382,8 @@ def random_text(rng, known):
     text = rng.choice(known) if known and rng.random() < 0.5 else ""
     for _ in range(rng.randint(0 if text else 1, 3)):
         text = text.removesuffix("/") + "/" + rng.choice(SEGMENTS[:6] if rng.random() < 0.5 else SEGMENTS)
+    if known and rng.random() < 0.1: # what comes between "/a" and "/a/" in the order of bytes
+        text = (rng.choice(known).removesuffix("/") or "/a") + rng.choice(" !%&+-.") + rng.choice("ab")
     if rng.random() < 0.4 and not text.endswith("/"):
         text += "/"
     if rng.random() < 0.1:
@@ -466,7 +485,8 @@ def random_target(rng, rules, name):
     if rng.random() < 0.3:
         path += rng.choice(QUERIES)
     if rng.random() < 0.1:
-        path = "http://" + name + (path if rng.random() < 0.9 else rng.choice(["", "?x", "/"]))
+        origin = rng.choice(["http://", "http://", "http://", "HTTP://", "https://", "ftp://"]) + name + rng.choice(["", "", ":80", ":443"])
+        path = origin + (path if rng.random() < 0.9 else rng.choice(["", "?x", "/"]))
     return path
 
 
@@ -581,30 +601,28 @@ class Oracle(Test):
         self.counts += counts
 
     def compare(self, cases, servers, origin, counts):
-        folder = Folder()
-        inexact = folder.path / "inexact"
-        conf = ["server_names_hash_max_size 4096; server_names_hash_bucket_size 128;"]
-        lines = []
-        if origin:
-            conf.append(f"upstream origin {{ server {origin.where}; keepalive 16; }} proxy_http_version 1.1;")
-        for name, rules in servers.items():
-            named = f'{"default_server" if not name else ""}; access_log off; root nothing; server_name {name or "_"}'
-            written = [(rule, self.location(rule, f"{name} {n}")) for n, rule in enumerate(rules)]
-            conf.append(f"server {{ listen {LOCAL}:@PORT@ {named};\n{''.join(block for _, block in written)}}}")
-            conf.append(f"server {{ listen unix:{inexact} {named};\n{''.join(b for rule, b in written if rule.kind != '=')}}}")
-            lines += [(name, rule.kind, rule.text, rule.does,
-                       f"{name} {n}" if rule.does == "respond" else f"http://{origin.where}{rule.uri}") for n, rule in enumerate(rules)]
-        (folder.path / "rules").write_bytes("".join("\t".join(line) + "\n" for line in lines).encode("latin-1"))
-        nginx = gateway = None
-        try:
-            nginx = Nginx(more="\n".join(conf))
-            gateway = Gateway(rules=folder.path / "rules", workers=1)
-            self.judge(cases, ask(nginx.port, cases), lambda these: ask(nginx.port, these),
-                       lambda these: ask(inexact, these), ask(gateway.port, cases), counts, servers)
-        finally:
-            for thing in (gateway, nginx, folder):
-                if thing:
-                    thing.close()
+        with contextlib.ExitStack() as opened:
+            def start(thing):
+                return opened.enter_context(contextlib.closing(thing))
+
+            folder = start(Folder()).path
+            inexact = folder / "inexact" # where nginx has no exact rules
+            conf = ["server_names_hash_max_size 4096; server_names_hash_bucket_size 128; proxy_http_version 1.1;"]
+            if origin:
+                conf.append(f"upstream origin {{ server {origin.where}; keepalive 16; }}")
+            lines = []
+            for name, rules in servers.items():
+                named = f'{"" if name else "default_server"}; access_log off; root nothing; server_name {name or "_"};\n'
+                blocks = [(rule, self.location(rule, f"{name} {n}")) for n, rule in enumerate(rules)]
+                conf.append(f"server {{ listen {LOCAL}:@PORT@ {named}{''.join(b for _, b in blocks)}}}")
+                conf.append(f"server {{ listen unix:{inexact} {named}{''.join(b for r, b in blocks if r.kind != '=')}}}")
+                lines += ["\t".join((name, r.kind, r.text, r.does,
+                                     f"{name} {n}" if r.does == "respond" else f"http://{origin.where}{r.uri}")) + "\n"
+                          for n, r in enumerate(rules)]
+            (folder / "rules").write_bytes("".join(lines).encode("latin-1"))
+            nginx, gateway = start(Nginx(more="\n".join(conf))), start(Gateway(rules=folder / "rules", workers=1))
+            ours = ask(gateway.port, cases)
+            self.judge(cases, servers, ours, lambda these: ask(nginx.port, these), lambda these: ask(inexact, these), counts)
 
     @staticmethod
     def location(rule, name):
@@ -613,7 +631,8 @@ class Oracle(Test):
                f'proxy_pass http://origin{rule.uri}; proxy_set_header Connection ""; proxy_set_header X-Rule "{name}";'
         return f"location {rule.kind} {quoted(rule.text)} {{ {does} }}\n"
 
-    def judge(self, cases, theirs, ask_nginx, ask_inexact, ours, counts, servers):
+    def judge(self, cases, servers, ours, ask_nginx, ask_inexact, counts):
+        theirs = ask_nginx(cases)
         reads = [row for row in INTENDED.values() if isinstance(row, Reads)]
         for case in cases:
             path = case.path
