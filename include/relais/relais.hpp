@@ -9,6 +9,7 @@
 #include <relais/version.hpp>
 
 #include <relais/core/awaitable.hpp>
+#include <relais/core/background.hpp>
 #include <relais/core/block_pool.hpp>
 #include <relais/core/clock.hpp>
 #include <relais/core/deadline.hpp>
@@ -55,6 +56,7 @@
 #include <relais/http/request.hpp>
 #include <relais/http/response.hpp>
 #include <relais/http/status_set.hpp>
+#include <relais/http/upstream_facts.hpp>
 
 #include <relais/route/match.hpp>
 #include <relais/route/routes.hpp>
@@ -67,10 +69,16 @@
 #include <relais/upstream/balance.hpp>
 #include <relais/upstream/circuit_breaker.hpp>
 #include <relais/upstream/client.hpp>
+#include <relais/upstream/connector.hpp>
 #include <relais/upstream/health.hpp>
+#include <relais/upstream/health_check.hpp>
 #include <relais/upstream/pool.hpp>
 #include <relais/upstream/retry.hpp>
 #include <relais/upstream/server.hpp>
+#include <relais/upstream/total_limit.hpp>
+#include <relais/upstream/tries.hpp>
+#include <relais/upstream/upstream.hpp>
+#include <relais/upstream/upstream_options.hpp>
 
 #include <relais/proxy/proxy_to.hpp>
 #include <relais/proxy/rewrite.hpp>

@@ -12,6 +12,7 @@
 
 // Every impl/*.ipp, in the order of the rooms.
 // clang-format off
+#include <relais/core/impl/background.ipp>
 #include <relais/core/impl/deadline.ipp>
 #include <relais/core/impl/report.ipp>
 #include <relais/core/impl/scope.ipp>
@@ -62,12 +63,17 @@
 #include <relais/upstream/impl/balance.ipp>
 #include <relais/upstream/impl/circuit_breaker.ipp>
 #include <relais/upstream/impl/client.ipp>
+#include <relais/upstream/impl/connector.ipp>
+#include <relais/upstream/impl/group.ipp>
 #include <relais/upstream/impl/hash_by.ipp>
 #include <relais/upstream/impl/health.ipp>
+#include <relais/upstream/impl/health_check.ipp>
 #include <relais/upstream/impl/pool.ipp>
 #include <relais/upstream/impl/retry.ipp>
 #include <relais/upstream/impl/server.ipp>
 #include <relais/upstream/impl/sticky_cookie.ipp>
+#include <relais/upstream/impl/tries.ipp>
+#include <relais/upstream/impl/upstream.ipp>
 
 #include <relais/proxy/impl/proxy_to.ipp>
 #include <relais/proxy/impl/rewrite.ipp>

@@ -106,6 +106,7 @@ TEST_CASE("statuses are those of the protocol page") {
         {end_reason::response_incomplete, 502},
         {end_reason::response_too_large, 500},
         {end_reason::no_upstream, 503},
+        {end_reason::circuit_open, 503},
         {end_reason::overloaded, 503},
         {end_reason::shutting_down, 503},
         {end_reason::connect_timeout, 504},
@@ -113,6 +114,7 @@ TEST_CASE("statuses are those of the protocol page") {
         {end_reason::upstream_write_timeout, 504},
         {end_reason::first_byte_timeout, 504},
         {end_reason::response_timeout, 504},
+        {end_reason::total_timeout, 504},
     };
     std::set<end_reason> listed;
     for (auto& [reason, status] : table) {
@@ -137,6 +139,7 @@ TEST_CASE("only the upstream's failures count against it and allow another try")
         }
     }
     CHECK(!relais::describe(end_reason::no_upstream).counts_against_upstream);
+    CHECK(!relais::describe(end_reason::circuit_open).counts_against_upstream);
     CHECK(relais::describe(end_reason::bad_response).counts_against_upstream);
     CHECK(relais::may_retry(end_reason::connect_refused, false));
     CHECK(relais::may_retry(end_reason::upstream_reset, true));

@@ -4,7 +4,9 @@
 #include <relais/middleware/access_log.hpp>
 #include <relais/middleware/basic_auth.hpp>
 #include <relais/middleware/respond.hpp>
+#include <relais/proxy/proxy_to.hpp>
 #include <relais/route/routes.hpp>
+#include <relais/testing/scripted_server.hpp>
 #include <relais/testing/session.hpp>
 
 #include <boost/asio/steady_timer.hpp>
@@ -174,6 +176,34 @@ TEST_CASE("access_log: the time goes from the first byte to the last") {
         CHECK(line.find("\"POST / HTTP/1.1\" 201 7 \"-\" \"-\"" + std::string(logged) +
                         "completed\n") != line.npos);
     }
+}
+
+TEST_CASE("access_log: what the upstream did") {
+    testing::scripted_server upstream;
+    folder where;
+    {
+        testing::session s(http() | access_log({.file = where.log()}) | proxy_to(upstream.url()));
+        s.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        auto const peer = upstream.accept();
+        REQUIRE(peer);
+        s.advance(1500ms);
+        peer->send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na");
+        s.run();
+        s.advance(250ms);
+        peer->send("b");
+        s.run();
+        upstream.stop_listening();
+        s.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        peer->take();
+        peer->close();
+        s.run();
+    }
+    auto const lines = lines_of(content_of(where.log()));
+    REQUIRE(lines.size() == 2);
+    CHECK(lines[0].ends_with(" 1.750 completed upstream=" + upstream.url() +
+                             " tries=1 connect=0.000 first=1.500 total=1.750"));
+    CHECK(lines[1].ends_with(" upstream_reset upstream=" + upstream.url() +
+                             " tries=1 connect=0.000 first=0.000 total=0.000"));
 }
 
 TEST_CASE("access_log: a client that left before the answer") {

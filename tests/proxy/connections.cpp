@@ -376,18 +376,3 @@ TEST_CASE(
     CHECK_FALSE(p.ask(upgrade));
     CHECK(own->take().starts_with("GET /chat "));
 }
-
-TEST_CASE("connections: the idle ones keep their server, so that no other one gets its place") {
-    std::weak_ptr<upstream_server const> watch;
-    {
-        worker w;
-        worker::scoped_current on(w);
-        auto server = std::make_shared<upstream_server>(upstream_url::parse("http://127.0.0.1:1"),
-                                                        upstream_options{1s, 1, 1s, {}});
-        watch = server;
-        CHECK(server->pool().size() == 0);
-        server.reset();
-        CHECK_FALSE(watch.expired());
-    }
-    CHECK(watch.expired());
-}

@@ -11,7 +11,8 @@ import time
 from _peers import BIN, LOCAL, PATIENCE, wait_for
 
 PROGRAM = str(BIN / "gateway")
-LINE = re.compile(r'127\.0\.0\.1 - - \[[^]]+\] "[^"]*" \d{3} \d+ "[^"]*" "[^"]*" \d+\.\d{3} [a-z_]+')
+LINE = re.compile(r'127\.0\.0\.1 - - \[[^]]+\] "[^"]*" \d{3} \d+ "[^"]*" "[^"]*" \d+\.\d{3} [a-z_]+'
+                  r'( upstream=\S+ tries=\d+ connect=\d+\.\d{3} first=\d+\.\d{3} total=\d+\.\d{3})?')
 
 
 class Program:

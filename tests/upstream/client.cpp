@@ -17,7 +17,7 @@ namespace {
 constexpr call_limits limits{20s, 30s, 40s};
 
 struct keeper final : connection_keeper {
-    void give(std::unique_ptr<stream> idle) override {
+    void give(std::unique_ptr<stream> idle, connection_past) override {
         if (idle->quiet()) // as a pool does
             given.push_back(std::move(idle));
     }
@@ -77,7 +77,7 @@ TEST_CASE("client: whether a request may go out again on a fresh connection") {
         else if (what == "takes it late")
             connection.set_capacity(0);
         upstream_call call(x, limits);
-        call.use(std::move(near), r.reused);
+        call.use(std::move(near), {}, r.reused);
         call.begin(asking(r.method), false, false);
         if (what == "takes it late")
             connection.set_capacity(1000);
@@ -104,12 +104,12 @@ TEST_CASE("client: a second connection begins with nothing of the first one") {
     in_an_exchange(asking("GET"), [](exchange& x) {
         auto first = memory_stream::make(), second = memory_stream::make();
         upstream_call call(x, limits);
-        call.use(std::move(first.first), true);
+        call.use(std::move(first.first), {}, true);
         call.begin(asking("GET"), false, false);
         first.second->close();
         CHECK(call.advance() == upstream_call::step::failed);
         REQUIRE(call.stale());
-        call.use(std::move(second.first), false);
+        call.use(std::move(second.first), {}, false);
         CHECK_FALSE(call.stale());
         CHECK(call.why() == end_reason::completed);
         call.begin(asking("GET"), false, false);
@@ -143,7 +143,7 @@ TEST_CASE("client: a connection is given back when its response was read, and on
     keeper pool;
     session client(http() | [&](exchange& x) -> awaitable<> {
         upstream_call call(x, limits);
-        call.use(std::move(near), false);
+        call.use(std::move(near), {}, false);
         call.begin(asking("GET"), false, false);
         far->try_write(r.said);
         CHECK(call.advance() == upstream_call::step::answered);
@@ -169,7 +169,7 @@ TEST_CASE("client: a response that a stage replaced or nobody reads costs its co
     keeper pool;
     session client(http() | [&](exchange& x) -> awaitable<> {
         upstream_call call(x, limits);
-        call.use(std::move(near), false);
+        call.use(std::move(near), {}, false);
         call.begin(asking("GET"), false, false);
         far->try_write("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nthei");
         CHECK(call.advance() == upstream_call::step::answered);

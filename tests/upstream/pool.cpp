@@ -16,21 +16,22 @@ namespace {
 // A pool on a worker whose time stands still, and the servers' ends of what it holds.
 struct pooled {
     explicit pooled(std::size_t size = 8, std::chrono::milliseconds timeout = 10s)
-        : pool(size, timeout) {}
+        : pool({.size = size, .timeout = timeout}) {}
+    explicit pooled(pool_options const& options) : pool(options) {}
 
     // Gives the pool a new connection. \return the server's end.
     memory_stream& give() {
         auto ends = memory_stream::make();
         servers.push_back(std::move(ends.second));
         names.push_back(ends.first.get());
-        pool.give(std::move(ends.first));
+        pool.give(std::move(ends.first), {w.deadlines().now(), 1});
         return *servers.back();
     }
     // The number of the connection that the pool hands out, from 0 in the order of `give`; -1 for none.
     int take() {
         auto taken = pool.take();
-        for (std::size_t i = 0; taken && i < names.size(); ++i)
-            if (names[i] == taken.get()) {
+        for (std::size_t i = 0; taken.connection && i < names.size(); ++i)
+            if (names[i] == taken.connection.get()) {
                 out.push_back(std::move(taken));
                 return static_cast<int>(i);
             }
@@ -38,7 +39,9 @@ struct pooled {
     }
     // Gives back what was taken last.
     void give_back() {
-        pool.give(std::move(out.back()));
+        auto& last = out.back();
+        ++last.past.requests;
+        pool.give(std::move(last.connection), last.past);
         out.pop_back();
     }
     bool closed(std::size_t number) {
@@ -52,7 +55,7 @@ struct pooled {
     worker::scoped_current on{w};
     std::vector<std::unique_ptr<memory_stream>> servers;
     std::vector<stream*> names;
-    std::vector<std::unique_ptr<stream>> out;
+    std::vector<connection_pool::idle> out;
     connection_pool pool;
 };
 
@@ -101,6 +104,33 @@ TEST_CASE("pool: one that was idle for too long is not handed out") {
     p.advance(10200ms);
     CHECK(p.take() == -1);
     CHECK(p.closed(0));
+}
+
+TEST_CASE("pool: one that is too old is not handed out, used or not") {
+    pooled p({.size = 8, .timeout = 10s, .max_age = 25s});
+    p.give();
+    for (int i = 0; i < 3; ++i) {
+        p.advance(8s);
+        CHECK(p.take() == 0);
+        p.give_back();
+    }
+    p.advance(800ms);
+    CHECK_FALSE(p.closed(0));
+    p.advance(1400ms); // found when the pool looks by itself
+    CHECK(p.closed(0));
+    CHECK(p.take() == -1);
+}
+
+TEST_CASE("pool: one that has carried as many requests as it may is closed") {
+    pooled p({.size = 8, .max_requests = 3});
+    p.give();
+    CHECK(p.take() == 0);
+    p.give_back();
+    CHECK(p.take() == 0);
+    CHECK_FALSE(p.closed(0));
+    p.give_back(); // the third
+    CHECK(p.closed(0));
+    CHECK(p.take() == -1);
 }
 
 TEST_CASE("pool: a time shorter than the pool looks by itself counts exactly") {
@@ -179,7 +209,7 @@ TEST_CASE("pool: what is not quiet when it comes is not kept") {
     pooled p;
     auto ends = memory_stream::make();
     ends.second->try_write("more than was asked for");
-    p.pool.give(std::move(ends.first));
+    p.pool.give(std::move(ends.first), {p.w.deadlines().now(), 1});
     CHECK(p.pool.size() == 0);
 }
 
@@ -202,9 +232,9 @@ TEST_CASE("pool: clear closes all, and an end with connections leaves nothing to
     CHECK(p.closed(1));
     CHECK(p.take() == -1);
     {
-        connection_pool other(8, 10s);
+        connection_pool other({.size = 8});
         auto ends = memory_stream::make();
-        other.give(std::move(ends.first));
+        other.give(std::move(ends.first), {});
     }
     p.advance(5s); // its look at what is idle does not come any more
 }

@@ -3,6 +3,8 @@
 
 #include <relais/testing/manual_clock.hpp>
 #include <relais/testing/memory_stream.hpp>
+#include <relais/upstream/connector.hpp>
+#include <relais/upstream/impl/waiting_line.hpp>
 #include <relais/upstream/server.hpp>
 
 #include <algorithm>
@@ -22,10 +24,9 @@ std::string refusal(std::string_view url) {
     return "is one";
 }
 
-std::shared_ptr<upstream_server> a_server(std::string_view url = "http://127.0.0.1:1",
-                                          tls_client_options tls = {}) {
-    return std::make_shared<upstream_server>(upstream_url::parse(url),
-                                             upstream_options{5s, 8, 60s, std::move(tls)});
+std::shared_ptr<upstream_server> a_server(std::string name = "http://127.0.0.1:1") {
+    return std::make_shared<upstream_server>(std::move(name), server_health_options(),
+                                             std::make_shared<detail::server_events>(10));
 }
 
 } // namespace
@@ -97,75 +98,82 @@ TEST_CASE("upstream URL: a prefix that is no path says why") {
 }
 
 TEST_CASE("upstream server: what is found out at the start") {
-    auto const said = [](upstream_server& server) -> std::string {
+    auto const said = [](std::string_view url, proxy_options options = {}) -> std::string {
         try {
-            server.prepare();
+            proxy_to(url, std::move(options)).prepare();
         } catch (startup_error const& e) {
             return e.what();
         }
         return "prepared";
     };
-    CHECK(said(*a_server()) == "prepared");
-    CHECK_THAT(said(*a_server("http://no-such-host.invalid:80")),
+    CHECK(said("http://127.0.0.1:1") == "prepared");
+    CHECK_THAT(said("http://no-such-host.invalid:80"),
                Catch::Matchers::Contains("\"no-such-host.invalid\"") &&
                    Catch::Matchers::Contains("is not known"));
     // A certificate has to be for some name, and a path is none.
     CHECK(
-        said(*a_server("https://unix:/run/a.sock")) ==
+        said("https://unix:/run/a.sock") ==
         "https to unix:/run/a.sock needs the name in the server's certificate: set .tls = {.name = "
         "\"...\"}");
-    CHECK(said(*a_server("https://unix:/run/a.sock", {.name = "a.example"})) == "prepared");
+    CHECK(said("https://unix:/run/a.sock", {.tls = {.name = "a.example"}}) == "prepared");
+    CHECK(
+        said("http://127.0.0.1:1", {.source_address = "here"}) ==
+        "source_address \"here\" is no IP address: write one of this machine's, such as 10.0.0.1");
+    CHECK(said("http://127.0.0.1:1", {.prefix = "/a/"}) ==
+          "proxy_to(\"http://127.0.0.1:1\"): .prefix is for groups of servers: put the path into "
+          "the URL");
 }
 
-TEST_CASE("upstream server: each worker has a pool of its own, for each server") {
-    auto const one = a_server(), other = a_server();
+TEST_CASE("upstream server: as many at once as it may have") {
+    auto const server = a_server();
+    for (int i = 0; i < 5; ++i)
+        CHECK(server->try_enter()); // no limit
+    CHECK(server->active() == 5);
+    server->set_limit(6);
+    CHECK(server->try_enter());
+    CHECK_FALSE(server->try_enter());
+    CHECK(server->active() == 6);
+    server->set_limit(3); // those that are there stay
+    server->leave();
+    CHECK_FALSE(server->try_enter());
+    for (int i = 0; i < 3; ++i)
+        server->leave();
+    CHECK(server->try_enter());
+}
+
+TEST_CASE("connector: each worker has a pool of its own, for each server") {
+    auto const connections =
+        std::make_shared<connector>(connector_options{5s, {.size = 8}, {}, {}});
+    auto const one = a_server(), other = a_server("http://127.0.0.1:2");
     worker first, second({.index = 1});
     connection_pool* of_first = nullptr;
     auto ends = memory_stream::make();
     {
         worker::scoped_current on(first);
-        of_first = &one->pool();
-        CHECK(&one->pool() == of_first);
-        CHECK(&other->pool() != of_first);
-        of_first->give(std::move(ends.first));
+        of_first = &connections->pool(one);
+        CHECK(&connections->pool(one) == of_first);
+        CHECK(&connections->pool(other) != of_first);
+        of_first->give(std::move(ends.first), {});
         CHECK(of_first->size() == 1);
-        CHECK(other->pool().size() == 0);
+        CHECK(connections->pool(other).size() == 0);
     }
     worker::scoped_current on(second);
-    CHECK(&one->pool() != of_first);
-    CHECK_FALSE(one->pool().take());
+    CHECK(&connections->pool(one) != of_first);
+    CHECK_FALSE(connections->pool(one).take().connection);
 }
 
-TEST_CASE("upstream server: its pool has the size and the time that it was given") {
-    manual_clock clock;
-    worker w({.time = &clock});
+TEST_CASE("connector: connections to a server that is gone are not those of one in its place") {
+    auto const connections =
+        std::make_shared<connector>(connector_options{5s, {.size = 8}, {}, {}});
+    worker w;
     worker::scoped_current on(w);
-    auto const server = std::make_shared<upstream_server>(upstream_url::parse("http://127.0.0.1:1"),
-                                                          upstream_options{5s, 2, 7s, {}});
-    memory_stream::ends ends[3] = {memory_stream::make(), memory_stream::make(),
-                                   memory_stream::make()};
-    for (auto& one : ends)
-        server->pool().give(std::move(one.first));
-    CHECK(server->pool().size() == 2);
-    clock.advance(w, 6800ms);
-    CHECK(server->pool().size() == 2);
-    clock.advance(w, 1400ms);
-    CHECK(server->pool().size() == 0);
-}
-
-TEST_CASE("upstream server: lives as long as a worker holds connections to it") {
-    // Its address is what names the pool: no other server may get it meanwhile.
-    std::weak_ptr<upstream_server> seen;
-    {
-        worker w;
-        worker::scoped_current on(w);
-        auto server = a_server();
-        seen = server;
-        server->pool();
-        server.reset();
-        CHECK_FALSE(seen.expired());
+    // Memory is given out again; with luck the second server gets the place of the first one.
+    for (int i = 0; i < 10; ++i) {
+        auto const server = a_server();
+        auto& pool = connections->pool(server);
+        CHECK(pool.size() == 0);
+        pool.give(memory_stream::make().first, {});
     }
-    CHECK(seen.expired());
 }
 
 TEST_CASE("upstream server: one that does not speak TLS") {

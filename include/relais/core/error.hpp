@@ -67,7 +67,9 @@ enum class end_reason : std::uint8_t {
     too_many_interim,
     response_incomplete,
     response_timeout, ///< between two reads of the body
-    no_upstream,
+    total_timeout,    ///< the exchange as a whole
+    no_upstream,      ///< none is healthy
+    circuit_open,     ///< most requests failed, so that no more are tried for a while
 
     // the tunnel
     tunnel_idle,

@@ -3,6 +3,8 @@
 #include <relais/core/awaitable.hpp>
 #include <relais/core/worker.hpp>
 
+#include <boost/asio/cancellation_signal.hpp>
+
 #include <cstddef>
 #include <exception>
 
@@ -17,8 +19,8 @@ public:
     scope(scope const&) = delete;
     scope& operator=(scope const&) = delete;
 
-    /// Starts a coroutine on the current worker. Its first exception is kept for `join()`.
-    void spawn(awaitable<> coroutine);
+    /// Starts a coroutine on the current worker. Its first exception is kept for `join()`. \param cancel what cancels it.
+    void spawn(awaitable<> coroutine, boost::asio::cancellation_slot cancel = {});
 
     /// How many have not ended yet.
     std::size_t running() const noexcept { return running_; }

@@ -40,6 +40,9 @@ public:
         return std::chrono::seconds(60);
     }
 
+    /// Why the message is over after such a wait in which nothing came.
+    virtual end_reason silence() const noexcept { return end_reason::response_timeout; }
+
     /// How many bytes are still to come, where that is known.
     virtual std::optional<std::uint64_t> remaining() const noexcept { return std::nullopt; }
 

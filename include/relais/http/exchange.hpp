@@ -10,6 +10,7 @@
 #include <relais/http/fields.hpp>
 #include <relais/http/request.hpp>
 #include <relais/http/response.hpp>
+#include <relais/http/upstream_facts.hpp>
 #include <relais/net/connection.hpp>
 
 #include <chrono>
@@ -83,6 +84,9 @@ public:
     /// State of this exchange that belongs to stages: `x.state.emplace<T>(...)`, `x.state.find<T>()`.
     relais::state state;
 
+    /// Which server answers and how long that took.
+    upstream_facts upstream;
+
     /// Answers the request here; the response that was there, if any, is dropped.
     ///
     /// \param status 200 to 999; \param body the content, copied; \param content_type not sent with an empty body.
@@ -144,6 +148,12 @@ public:
     /// Coroutines that belong to the exchange and end before it: an upload that goes on while the response streams.
     relais::scope& scope() noexcept { return scope_; }
 
+    /// For terminals: the server that they make use of, instead of an earlier one. It is let go when the exchange has ended.
+    void use(upstream_use server) noexcept {
+        used_.end(*this);
+        used_ = std::move(server);
+    }
+
     /// For terminals: the upload that runs in the scope.
     void set_upload(detail::upload* running) noexcept { upload_ = running; }
 
@@ -192,6 +202,7 @@ private:
     relais::connection* connection_ = nullptr;
     detail::upload* upload_ = nullptr;
     detail::exchange_carrier* carrier_ = nullptr;
+    upstream_use used_;
     std::vector<std::unique_ptr<held>> held_;
     std::vector<next_call> nexts_called_; // of this exchange, each once
     relais::scope scope_;

@@ -16,10 +16,13 @@ struct access_log_options {
     std::string file{};
 };
 
-/// Writes one line for each exchange when it ends: nginx's combined format, and behind it the seconds it took and the word of
-/// its `end_reason`.
+/// Writes one line for each exchange when it ends: nginx's combined format, and behind it the seconds it took, the word of
+/// its `end_reason`, and where an upstream was asked, what `x.upstream` knows of it, times in seconds.
 ///
 ///     192.0.2.7 - ann [23/Nov/2026:06:53:12 +0000] "GET /a HTTP/1.1" 200 1234 "https://abc.com/" "curl/8" 0.012 completed
+///     upstream=10.0.0.1:8080 tries=1 connect=0.000 first=0.011 total=0.012
+///
+/// (in one line).
 ///
 /// A tunnel's line comes when it closes. What a client wrote cannot break a line or the terminal that shows it: quotes,
 /// backslashes, control bytes and bytes beyond ASCII are written as `\xHH`. A worker gathers lines and writes whole ones

@@ -7,11 +7,13 @@
 #include <relais/net/proxy_protocol.hpp>
 #include <relais/route/match.hpp>
 #include <relais/tls/context.hpp>
+#include <relais/upstream/upstream.hpp>
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -41,13 +43,22 @@ struct proxy_options {
     std::chrono::milliseconds read_timeout = std::chrono::seconds(60);
     /// For the server to take any of the bytes that wait for it.
     std::chrono::milliseconds write_timeout = std::chrono::seconds(60);
+    /// From the first try to the last byte of the response, tunnels excepted; unset: as long as it goes on.
+    std::optional<std::chrono::milliseconds> total_timeout{};
     /// A tunnel without a byte in either direction.
     std::chrono::milliseconds tunnel_timeout = std::chrono::minutes(10);
     /// A tunnel without a byte, once one side has ended.
     std::chrono::milliseconds linger = std::chrono::seconds(10);
-    /// Idle connections that are kept per worker, and for how long.
+    /// Idle connections that are kept per worker and server, and for how long.
     std::size_t pool_size = 64;
     std::chrono::milliseconds pool_timeout = std::chrono::seconds(60);
+    /// How old a connection may become, and how many requests it may carry (0: any number), before another takes its place.
+    std::chrono::milliseconds pool_max_age = std::chrono::hours(1);
+    std::size_t pool_max_requests = 0;
+    /// The address of this machine that connections come from; empty: the system's choice.
+    std::string source_address{};
+    /// Of a group of servers: what the route's prefix is replaced by, as the path in a URL is; empty: it stays.
+    std::string prefix{};
     /// Send Host as the client sent it; otherwise as the upstream's URL has it.
     bool preserve_host = true;
     /// What tells the upstream about the client; what the client claims itself is dropped.
@@ -75,6 +86,7 @@ class proxy_stage : public stage_base {
 public:
     RELAIS_STAGE_NAME("proxy_to()");
     proxy_stage(std::string_view url, proxy_options options);
+    proxy_stage(upstream servers, proxy_options options);
     awaitable<> operator()(exchange& x) const;
     void prepare() const;
 
@@ -93,6 +105,11 @@ private:
 /// route's prefix matched. Names are resolved at start.
 inline proxy_stage proxy_to(std::string_view url, proxy_options options = {}) {
     return proxy_stage(url, std::move(options));
+}
+
+/// A terminal of exchanges for several servers that do the same.
+inline proxy_stage proxy_to(upstream servers, proxy_options options = {}) {
+    return proxy_stage(std::move(servers), std::move(options));
 }
 
 } // namespace relais

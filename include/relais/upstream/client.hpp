@@ -3,11 +3,13 @@
 #include <relais/config.hpp>
 #include <relais/core/awaitable.hpp>
 #include <relais/core/error.hpp>
+#include <relais/core/worker.hpp>
 #include <relais/http/exchange.hpp>
 #include <relais/http/framing.hpp>
 #include <relais/http/parser.hpp>
 #include <relais/net/stream.hpp>
 #include <relais/upstream/pool.hpp>
+#include <relais/upstream/total_limit.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -24,6 +26,7 @@ struct call_limits {
         first_byte; ///< from the last byte of the request to the whole head of the response
     std::chrono::milliseconds read;  ///< between two pieces of the response's body
     std::chrono::milliseconds write; ///< for the server to take any of the bytes that wait for it
+    total_limit total{};             ///< for the response to be through
 };
 
 /// Sends the body of a request to a server, piece by piece, without waiting.
@@ -78,7 +81,7 @@ public:
     upstream_call& operator=(upstream_call const&) = delete;
 
     /// Takes the connection that the call runs on.
-    void use(std::unique_ptr<stream> connection, bool reused) noexcept;
+    void use(std::unique_ptr<stream> connection, connection_past past, bool reused) noexcept;
 
     /// Sends the head and what is there of the body.
     /// \param chunked how the body is framed on this leg. \param upgrade whether a 101 is asked for.
@@ -94,6 +97,13 @@ public:
 
     stream& connection() noexcept { return *connection_; }
     unsigned interim_status() const noexcept { return status_.status; }
+    unsigned status() const noexcept { return status_.status; }
+
+    /// From the last byte of the request to the head of the response.
+    std::chrono::microseconds first_byte() const {
+        return std::chrono::duration_cast<std::chrono::microseconds>(
+            worker::current().batch_time() - sent_at_);
+    }
     void interim_passed_on();
 
     end_reason why() const noexcept { return why_; }
@@ -119,6 +129,7 @@ private:
     exchange& x_;
     call_limits limits_;
     std::unique_ptr<stream> connection_;
+    connection_past past_;
     body_sender sender_;
     head_parser parser_{default_response_limits};
     status_line status_;

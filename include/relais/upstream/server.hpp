@@ -1,15 +1,15 @@
 #pragma once
 
 #include <relais/config.hpp>
-#include <relais/core/awaitable.hpp>
-#include <relais/core/error.hpp>
+#include <relais/core/replaceable.hpp>
 #include <relais/net/endpoint.hpp>
-#include <relais/net/stream.hpp>
-#include <relais/tls/context.hpp>
-#include <relais/upstream/pool.hpp>
+#include <relais/upstream/health.hpp>
+#include <relais/upstream/server_list.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,43 +29,54 @@ struct upstream_url {
     static upstream_url parse(std::string_view text);
 };
 
-/// How connections to a server are made and kept.
-struct upstream_options {
-    std::chrono::milliseconds connect_timeout;
-    std::size_t pool_size;
-    std::chrono::milliseconds pool_timeout;
-    tls_client_options tls;
-};
+namespace detail {
+struct server_events;
+}
 
-/// A connection to a server, or why there is none.
-struct server_connection {
-    std::unique_ptr<stream> connected;
-    end_reason why = end_reason::completed;
-};
-
-/// One server of an upstream: its addresses, its TLS, its idle connections on each worker. Immutable once prepared; made by
-/// `std::make_shared`.
-class upstream_server : public std::enable_shared_from_this<upstream_server> {
+/// One server of an upstream: where it is, how it does, and how busy it is. All workers share it; every member may be
+/// called from any thread.
+class upstream_server {
 public:
-    upstream_server(upstream_url url, upstream_options options);
+    /// \param name as it is configured: a URL, or `host:port`. \param events who is told of changes and of room.
+    upstream_server(std::string name, server_health_options const& health,
+                    std::shared_ptr<detail::server_events> events);
+    upstream_server(upstream_server const&) = delete;
+    upstream_server& operator=(upstream_server const&) = delete;
 
-    /// Resolves the name and loads what TLS needs; called once at start, off the workers. \throws startup_error
-    void prepare();
-
-    /// Makes a fresh connection, TLS included. Cancellation: every type, `client_left`.
-    /// \param opening bytes that are sent before anything else, TLS too.
-    awaitable<server_connection> connect(std::string opening = {}) const;
-
-    /// The idle connections of the current worker.
-    connection_pool& pool() const;
-
+    std::string const& name() const noexcept { return name_; }
     upstream_url const& url() const noexcept { return url_; }
 
+    /// The same for the same name, on every machine.
+    std::uint64_t id() const noexcept { return id_; }
+
+    server_health& health() noexcept { return health_; }
+    server_health const& health() const noexcept { return health_; }
+
+    /// Exchanges and tunnels that are under way, of all workers.
+    std::uint32_t active() const noexcept { return active_.load(std::memory_order_relaxed); }
+    std::atomic<std::uint32_t> const& active_counter() const noexcept { return active_; }
+
+    /// Counts one more in, unless the server has as many as it may. Whoever does `leave()`s.
+    bool try_enter() noexcept;
+    void leave() noexcept;
+
+    /// How many may be under way at once; 0: any number.
+    void set_limit(std::size_t most) noexcept;
+
+    /// Where its name leads; empty before it was resolved.
+    std::shared_ptr<std::vector<socket_address> const> addresses() const;
+    void set_addresses(std::vector<socket_address> found);
+
 private:
+    std::atomic<std::uint32_t> active_{
+        0}; // first: beside the count of owners, which changes with it
+    std::atomic<std::uint32_t> limit_{0};
+    std::shared_ptr<detail::server_events> events_; // before what tells them
+    server_health health_;
+    std::string name_;
     upstream_url url_;
-    upstream_options options_;
-    std::vector<socket_address> addresses_;
-    std::unique_ptr<tls_client_context> tls_;
+    std::uint64_t id_;
+    replaceable<std::vector<socket_address> const> addresses_;
 };
 
 } // namespace relais

@@ -105,6 +105,7 @@ RELAIS_DECL exchange::answering::answering(exchange& x) : x_(x) {
     x.stop_upload(); // of an earlier try: it would read what the next one sends
     if (x.response.status() != 0)
         x.response.reset();
+    x.used_.end(x);
     x.answering_ = true;
     x.responded_ = false;
     if (x.reason_ != end_reason::client_left) // that does not become better
@@ -122,6 +123,7 @@ RELAIS_DECL void exchange::compact() {
 }
 
 RELAIS_DECL void exchange::finish() noexcept {
+    used_.end(*this);
     for (auto i = held_.size(); i-- > 0;) {
         try {
             held_[i]->complete(*this);
@@ -133,6 +135,8 @@ RELAIS_DECL void exchange::finish() noexcept {
 
 RELAIS_DECL void exchange::recycle() noexcept {
     upload_ = nullptr;
+    used_.end(*this);
+    upstream = {};
     state.clear();
     while (!held_.empty())
         held_.pop_back();

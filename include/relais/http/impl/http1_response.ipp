@@ -201,7 +201,7 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_body(body& f
             burst_bytes = burst_reads = 0;
             if (why == wait_result::ready)
                 continue;
-            x_->set_reason(why == wait_result::timed_out ? end_reason::response_timeout
+            x_->set_reason(why == wait_result::timed_out ? from.silence()
                                                          : end_reason::shutting_down);
             abort_ = true;
             co_return send_step::failed;
@@ -316,8 +316,7 @@ RELAIS_DECL awaitable<http1_session::send_step> http1_session::send_raw(body& fr
             continue;
         auto reason = end_reason::shutting_down;
         if (why == wait_result::timed_out)
-            reason =
-                pipe.held > 0 ? end_reason::client_write_timeout : end_reason::response_timeout;
+            reason = pipe.held > 0 ? end_reason::client_write_timeout : from.silence();
         x_->set_reason(reason);
         abort_ = true;
         co_return send_step::failed;

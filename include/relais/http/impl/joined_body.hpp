@@ -44,6 +44,9 @@ public:
     end_reason failure() const noexcept override {
         return rest_ ? rest_->failure() : body::failure();
     }
+    end_reason silence() const noexcept override {
+        return rest_ ? rest_->silence() : body::silence();
+    }
     void finished() override {
         if (rest_)
             rest_->finished();

@@ -69,8 +69,10 @@ RELAIS_DECL awaitable<std::string_view> response_body::read_all(std::size_t limi
             continue;
         }
         auto why = co_await from->waits_on()->readable(from->wait_limit());
-        if (why == wait_result::timed_out)
-            throw give_up(end_reason::response_timeout, all, std::move(from));
+        if (why == wait_result::timed_out) {
+            auto const silence = from->silence();
+            throw give_up(silence, all, std::move(from));
+        }
         if (why == wait_result::cancelled)
             throw give_up(end_reason::client_left, all, std::move(from));
     }

@@ -172,6 +172,7 @@ struct access_log_stage::lines {
 
     void add(exchange& x);
     void put_escaped(std::string_view bytes);
+    void put_seconds(std::chrono::microseconds time);
     void put_or_dash(std::string_view bytes) { put_escaped(bytes.empty() ? "-" : bytes); }
     std::string_view date();
 
@@ -209,6 +210,14 @@ RELAIS_DECL void access_log_stage::lines::put_escaped(std::string_view bytes) {
         from = i + 1;
     }
     text.put(bytes.substr(from));
+}
+
+/// With three places: `0.012`.
+RELAIS_DECL void access_log_stage::lines::put_seconds(std::chrono::microseconds time) {
+    auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0)) / 1000;
+    char thousandths[4] = {'.', static_cast<char>('0' + ms / 100 % 10),
+                           static_cast<char>('0' + ms / 10 % 10), static_cast<char>('0' + ms % 10)};
+    text.put_number(ms / 1000).put({thousandths, sizeof thousandths});
 }
 
 RELAIS_DECL std::string_view access_log_stage::lines::date() {
@@ -255,16 +264,21 @@ RELAIS_DECL void access_log_stage::lines::add(exchange& x) {
     text.put("\" \"");
     put_or_dash(q[known_field::user_agent]);
     text.put("\" ");
-    auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
+    auto took = std::chrono::duration_cast<std::chrono::microseconds>(
         worker::current().now() -
         x.started()); // a stage may have waited for what is no event of a socket
-    auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(took.count(), 0));
-    char thousandths[4] = {'.', static_cast<char>('0' + ms / 100 % 10),
-                           static_cast<char>('0' + ms / 10 % 10), static_cast<char>('0' + ms % 10)};
-    text.put_number(ms / 1000)
-        .put({thousandths, sizeof thousandths})
-        .put(" ")
-        .put(word_of(x.reason()));
+    put_seconds(took);
+    text.put(" ").put(word_of(x.reason()));
+    if (auto const& by = x.upstream; by.tries > 0) {
+        text.put(" upstream=");
+        put_escaped(by.server);
+        text.put(" tries=").put_number(by.tries).put(" connect=");
+        put_seconds(by.connect);
+        text.put(" first=");
+        put_seconds(by.first_byte);
+        text.put(" total=");
+        put_seconds(by.total);
+    }
     end_line();
 }
 

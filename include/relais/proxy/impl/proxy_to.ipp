@@ -6,7 +6,9 @@
 #include <relais/proxy/proxy_to.hpp>
 #include <relais/proxy/rewrite.hpp>
 #include <relais/upstream/client.hpp>
-#include <relais/upstream/server.hpp>
+#include <relais/upstream/connector.hpp>
+#include <relais/upstream/impl/group.hpp>
+#include <relais/upstream/tries.hpp>
 #include <relais/websocket/handshake.hpp>
 #include <relais/websocket/tunnel.hpp>
 
@@ -21,9 +23,24 @@
 namespace relais {
 
 struct proxy_stage::shared {
-    std::string url;
+    shared(std::string written, upstream of, proxy_options given)
+        : text(std::move(written)), servers(std::move(of)), options(std::move(given)) {
+        if (options.rewrite_location)
+            rewritten = known_fields(known_field::location, known_field::content_location,
+                                     known_field::refresh);
+        if (options.rewrite_cookies)
+            rewritten.insert(known_field::set_cookie);
+    }
+
+    /// What replaces the route's prefix, canonical. \throws startup_error
+    std::string replacement() const;
+
+    std::string text; ///< as the stage was written, for messages
+    std::string url;  ///< empty: it is a group of servers
+    upstream servers;
     proxy_options options;
-    std::shared_ptr<upstream_server> server;
+    std::string path; ///< what replaces the route's prefix, canonical; empty: nothing does
+    std::shared_ptr<relais::connector> connector;
     known_fields rewritten; ///< of answers
 };
 
@@ -34,29 +51,46 @@ namespace detail {
 class pinned_connections {
 public:
     struct pin final : connection_keeper {
-        void give(std::unique_ptr<stream> idle) override { connection = std::move(idle); }
-        upstream_server const* server = nullptr;
-        std::string client; ///< whose address it began with
+        void give(std::unique_ptr<stream> idle, connection_past had) override {
+            connection = std::move(idle);
+            past = had;
+        }
+        connector const* by = nullptr;
+        std::shared_ptr<upstream_server> server;
+        std::string client;         ///< whose address it began with
+        bool authenticated = false; ///< this server alone knows the client
         std::unique_ptr<stream> connection;
+        connection_past past;
     };
 
     /// The pin of a server; null without.
-    pin* find(upstream_server const& server) noexcept {
-        for (auto& p : pins_)
-            if (p->server == &server)
-                return p.get();
-        return nullptr;
+    pin* find(connector const& by, upstream_server const& server) noexcept {
+        return find_if([&](pin const& p) { return p.by == &by && p.server.get() == &server; });
     }
 
-    pin& make(upstream_server const& server) {
-        if (auto* there = find(server))
+    /// The one to which the client is bound because it has authenticated there; null without.
+    pin* find_authenticated(connector const& by) noexcept {
+        return find_if([&](pin const& p) { return p.by == &by && p.authenticated; });
+    }
+
+    pin& make(connector const& by, std::shared_ptr<upstream_server> const& server) {
+        if (auto* there = find(by, *server))
             return *there;
         pins_.push_back(std::make_unique<pin>());
-        pins_.back()->server = &server;
+        pins_.back()->by = &by;
+        pins_.back()->server = server;
         return *pins_.back();
     }
 
 private:
+    template <class Fits>
+    pin* find_if(Fits fits) noexcept {
+        for (auto& p : pins_)
+            if (fits(*p))
+                return p.get();
+        return nullptr;
+    }
+
     std::vector<std::unique_ptr<pin>> pins_;
 };
 
@@ -87,7 +121,18 @@ public:
     /// Makes the upstream's answer the exchange's.
     void answer(upstream_call& call);
 
-    std::unique_ptr<stream> idle_connection();
+    /// The server that this client is bound to; null: any will do.
+    std::shared_ptr<upstream_server> bound_to() const;
+
+    /// Makes the exchange ready for another try. \return false where the request's body is gone.
+    bool begin_again();
+
+    /// The server that is asked next.
+    void set_server(std::shared_ptr<upstream_server> server) noexcept {
+        server_ = std::move(server);
+    }
+
+    connection_pool::idle idle_connection();
 
     /// What a fresh connection begins with.
     std::string opening() const;
@@ -109,6 +154,7 @@ private:
 
     shared const& s_;
     exchange& x_;
+    std::shared_ptr<upstream_server> server_;
     std::string target_;
     bool chunked_ = false;
 };
@@ -149,10 +195,9 @@ RELAIS_DECL bool proxy_stage::forwarding::admit() {
             return false;
         }
     }
-    auto const& path = s_.server->url().path;
-    if (!path.empty()) {
+    if (!s_.path.empty()) {
         auto prefix = x_.matched_prefix() == std::string_view::npos ? 1 : x_.matched_prefix();
-        if (replace_prefix(q.canonical_path(), prefix, path, target_).empty()) {
+        if (replace_prefix(q.canonical_path(), prefix, s_.path, target_).empty()) {
             x_.refuse(end_reason::bad_target);
             return false;
         }
@@ -162,7 +207,7 @@ RELAIS_DECL bool proxy_stage::forwarding::admit() {
 
 RELAIS_DECL void proxy_stage::forwarding::put_target(text_buffer& out) {
     auto& q = x_.request;
-    if (!s_.server->url().path.empty())
+    if (!s_.path.empty())
         out.put(target_);
     else
         out.put(s_.options.path == path_form::as_sent ? q.raw_path() : q.canonical_path());
@@ -215,7 +260,7 @@ RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
     out.put(" HTTP/1.1\r\n");
 
     out.put_field("Host",
-                  keeps_host() ? q.authority() : std::string_view(s_.server->url().authority));
+                  keeps_host() ? q.authority() : std::string_view(server_->url().authority));
     constexpr known_fields ours(known_field::host, known_field::content_length,
                                 known_field::transfer_encoding, known_field::connection,
                                 known_field::keep_alive, known_field::upgrade, known_field::expect,
@@ -247,17 +292,33 @@ RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
     return out.view();
 }
 
-RELAIS_DECL std::unique_ptr<stream> proxy_stage::forwarding::idle_connection() {
+RELAIS_DECL std::shared_ptr<upstream_server> proxy_stage::forwarding::bound_to() const {
     if (auto* pinned = x_.connection().state.find<detail::pinned_connections>())
-        if (auto* mine = pinned->find(*s_.server)) {
+        if (auto* mine = pinned->find_authenticated(*s_.connector); mine && mine->connection)
+            return mine->server;
+    return nullptr;
+}
+
+RELAIS_DECL bool proxy_stage::forwarding::begin_again() {
+    if (!x_.request.body.rewind())
+        return false;
+    x_.response.reset();
+    return true;
+}
+
+RELAIS_DECL connection_pool::idle proxy_stage::forwarding::idle_connection() {
+    if (auto* pinned = x_.connection().state.find<detail::pinned_connections>())
+        if (auto* mine = pinned->find(*s_.connector, *server_)) {
             auto kept = std::move(mine->connection);
-            return kept && kept->quiet() && mine->client == announced() ? std::move(kept) : nullptr;
+            if (kept && kept->quiet() && mine->client == announced())
+                return {std::move(kept), mine->past};
+            return {};
         }
     // A tunnel needs a connection of its own, and so does a client from the first message of its handshake on.
     if (x_.request.is_websocket() ||
         detail::authenticates_connection(x_.request.fields(), known_field::authorization))
-        return nullptr;
-    return s_.server->pool().take();
+        return {};
+    return s_.connector->pool(server_).take();
 }
 
 RELAIS_DECL std::string proxy_stage::forwarding::opening() const {
@@ -277,30 +338,33 @@ RELAIS_DECL std::string proxy_stage::forwarding::opening() const {
 RELAIS_DECL connection_keeper& proxy_stage::forwarding::keeper() {
     auto& state = x_.connection().state;
     auto* pinned = state.find<detail::pinned_connections>();
-    if (!announced().empty() || (pinned && pinned->find(*s_.server)) ||
+    bool const authenticates =
         detail::authenticates_connection(x_.request.fields(), known_field::authorization) ||
-        detail::authenticates_connection(x_.response.fields(), known_field::www_authenticate)) {
-        auto& mine =
-            (pinned ? *pinned : state.emplace<detail::pinned_connections>()).make(*s_.server);
+        detail::authenticates_connection(x_.response.fields(), known_field::www_authenticate);
+    if (authenticates || !announced().empty() ||
+        (pinned && pinned->find(*s_.connector, *server_))) {
+        auto& mine = (pinned ? *pinned : state.emplace<detail::pinned_connections>())
+                         .make(*s_.connector, server_);
         mine.client = announced();
+        mine.authenticated |= authenticates;
         return mine;
     }
-    return s_.server->pool();
+    return s_.connector->pool(server_);
 }
 
 RELAIS_DECL void proxy_stage::forwarding::rewrite_answer() {
     auto const& q = x_.request;
-    auto const& url = s_.server->url();
+    auto const& url = server_->url();
     rewrite_sides between;
     between.secure = url.secure;
     between.authority = url.where.is_unix() ? std::string_view() : url.authority;
     between.sent_host = keeps_host() ? q.authority() : std::string_view(url.authority);
     between.client_secure = q.scheme() == "https";
     between.client_authority = q.authority();
-    if (!url.path.empty()) {
+    if (!s_.path.empty()) {
         auto const path = q.canonical_path();
         auto const taken = x_.matched_prefix() == std::string_view::npos ? 1 : x_.matched_prefix();
-        between.path = url.path;
+        between.path = s_.path;
         between.client_path = path.substr(0, path.size() - canonical_rest(path, taken).size());
     }
     rewrite_fields(x_.response.fields(), s_.rewritten, between, s_.options.cookie_domain);
@@ -329,50 +393,72 @@ RELAIS_DECL void proxy_stage::forwarding::answer(upstream_call& call) {
 }
 
 RELAIS_DECL proxy_stage::proxy_stage(std::string_view url, proxy_options options)
-    : shared_(std::make_shared<shared>()) {
+    : shared_(std::make_shared<shared>("proxy_to(\"" + std::string(url) + "\")",
+                                       upstream::of_url(url), std::move(options))) {
     shared_->url = url;
-    shared_->options = std::move(options);
-    auto& rewritten = shared_->rewritten;
-    if (shared_->options.rewrite_location)
-        rewritten = known_fields(known_field::location, known_field::content_location,
-                                 known_field::refresh);
-    if (shared_->options.rewrite_cookies)
-        rewritten.insert(known_field::set_cookie);
+}
+
+RELAIS_DECL proxy_stage::proxy_stage(upstream servers, proxy_options options)
+    : shared_(std::make_shared<shared>("proxy_to(upstream(...))", std::move(servers),
+                                       std::move(options))) {}
+
+RELAIS_DECL std::string proxy_stage::shared::replacement() const {
+    if (!url.empty()) {
+        if (!options.prefix.empty())
+            throw startup_error(text + ": .prefix is for groups of servers: put the path into the "
+                                       "URL");
+        return upstream_url::parse(url).path;
+    }
+    if (options.prefix.empty())
+        return {};
+    std::string matched, canonical;
+    auto const normal = normalise_path(options.prefix, matched, canonical);
+    if (normal.rejected())
+        throw startup_error(text + ": .prefix = \"" + options.prefix +
+                            "\" is no path: " + std::string(normal.sentence));
+    return std::string(normal.canonical);
 }
 
 RELAIS_DECL void proxy_stage::prepare_at(matcher const& rule) const {
-    if (rule.kind() == route_kind::pattern && !upstream_url::parse(shared_->url).path.empty())
-        throw startup_error("proxy_to(\"" + shared_->url +
-                            "\") has a path, and a pattern has no prefix that it could replace: "
+    if (rule.kind() == route_kind::pattern && !shared_->replacement().empty())
+        throw startup_error(shared_->text +
+                            " has a path, and a pattern has no prefix that it could replace: "
                             "leave the path out or use "
                             "at(\"/prefix/\")");
 }
 
 RELAIS_DECL void proxy_stage::prepare() const {
-    auto const& o = shared_->options;
-    auto const where = "proxy_to(\"" + shared_->url + "\")";
-    detail::require_time_limits(where, {{".connect_timeout", o.connect_timeout},
-                                        {".first_byte_timeout", o.first_byte_timeout},
-                                        {".read_timeout", o.read_timeout},
-                                        {".write_timeout", o.write_timeout},
-                                        {".tunnel_timeout", o.tunnel_timeout},
-                                        {".linger", o.linger},
-                                        {".pool_timeout", o.pool_timeout}});
+    auto& s = *shared_;
+    auto const& o = s.options;
+    detail::require_time_limits(s.text, {{".connect_timeout", o.connect_timeout},
+                                         {".first_byte_timeout", o.first_byte_timeout},
+                                         {".read_timeout", o.read_timeout},
+                                         {".write_timeout", o.write_timeout},
+                                         {".tunnel_timeout", o.tunnel_timeout},
+                                         {".linger", o.linger},
+                                         {".pool_timeout", o.pool_timeout},
+                                         {".pool_max_age", o.pool_max_age}});
+    if (o.total_timeout)
+        detail::require_time_limits(s.text, {{".total_timeout", *o.total_timeout}});
     if (o.via.find_first_of(" ,\r\n\t") != o.via.npos)
-        throw startup_error(where + ": .via is \"" + o.via +
+        throw startup_error(s.text + ": .via is \"" + o.via +
                             "\": write one word, the pseudonym of this deployment");
     auto const of_domains = [](char c) {
         auto const low = detail::to_lower(c);
         return (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
     };
     if (!std::all_of(o.cookie_domain.begin(), o.cookie_domain.end(), of_domains))
-        throw startup_error(where + ": .cookie_domain is \"" + o.cookie_domain +
+        throw startup_error(s.text + ": .cookie_domain is \"" + o.cookie_domain +
                             "\": write a name as example.org");
-    if (!shared_->server)
-        shared_->server = std::make_shared<upstream_server>(
-            upstream_url::parse(shared_->url),
-            upstream_options{o.connect_timeout, o.pool_size, o.pool_timeout, o.tls});
-    shared_->server->prepare();
+    s.path = s.replacement();
+    s.servers.prepare();
+    if (!s.connector)
+        s.connector = std::make_shared<relais::connector>(
+            connector_options{o.connect_timeout,
+                              {o.pool_size, o.pool_timeout, o.pool_max_age, o.pool_max_requests},
+                              o.source_address,
+                              o.tls});
+    s.connector->prepare(s.servers.servers());
 }
 
 RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
@@ -382,56 +468,69 @@ RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
     forwarding f(*shared_, x);
     if (!f.admit())
         co_return;
-    upstream_call call(
-        x, call_limits{options.first_byte_timeout, options.read_timeout, options.write_timeout});
-    auto idle = f.idle_connection();
-    for (;;) {
-        if (idle) {
-            call.use(std::move(idle), true);
-        } else {
-            auto opening = f.opening();
-            auto fresh = co_await shared_->server->connect(std::move(opening));
-            if (!fresh.connected) {
-                x.refuse(fresh.why);
-                co_return;
-            }
-            call.use(std::move(fresh.connected), false);
-        }
-        auto head = f.head();
-        call.begin(head, f.chunked(), x.request.is_websocket());
-        auto now = call.advance();
-        while (now != step::answered && now != step::failed) {
-            auto why = wait_result::ready;
-            if (now == step::wait_response) {
-                why = co_await call.connection().readable(call.limit(now));
-            } else if (now == step::wait_body) {
-                auto began = worker::current().deadlines().now();
-                why = co_await readable_either(*x.request.body.waits_on(), call.connection(),
-                                               call.limit(now));
-                auto waited =
-                    (worker::current().deadlines().now() - began) * deadline_wheel::resolution;
-                if (why == wait_result::ready && !x.request.body.awaits_continue() &&
-                    !x.request.body.note_wait(waited))
-                    why = wait_result::timed_out;
-            } else if (now == step::wait_send) {
-                why = co_await readable_or_writable(call.connection(), call.limit(now));
-            } else if (now == step::interim) {
-                co_await x.send_interim(call.interim_status(), x.response.fields());
-                call.interim_passed_on();
-            } else { // others want a turn
-                co_await boost::asio::post(worker::current().context(), boost::asio::deferred);
-            }
-            now = why == wait_result::ready ? call.advance() : call.give_up(why, now);
-        }
-        if (now == step::answered) {
-            f.answer(call);
+    upstream_tries tries(shared_->servers, x, options.total_timeout);
+    do {
+        if (!tries.choose(f.bound_to()))
+            co_await tries.choose_later();
+        if (!tries.hold()) {
+            tries.refuse();
             co_return;
         }
-        if (!call.stale() || !x.request.body.rewind())
-            break;
-        x.response.reset();
-    }
-    x.refuse(call.why());
+        f.set_server(tries.hold().server());
+        upstream_call call(x, call_limits{options.first_byte_timeout, options.read_timeout,
+                                          options.write_timeout, tries.total()});
+        auto idle = f.idle_connection();
+        auto now = step::failed;
+        do {
+            if (idle.connection) {
+                call.use(std::move(idle.connection), idle.past, true);
+            } else {
+                tries.connecting();
+                auto fresh =
+                    co_await shared_->connector->connect(*tries.hold(), f.opening(), tries.total());
+                if (!fresh.connected) {
+                    tries.failed(fresh.why);
+                    break;
+                }
+                tries.connected();
+                call.use(std::move(fresh.connected), {worker::current().deadlines().now()}, false);
+            }
+            auto head = f.head();
+            call.begin(head, f.chunked(), x.request.is_websocket());
+            now = call.advance();
+            while (now != step::answered && now != step::failed) {
+                auto why = wait_result::ready;
+                if (now == step::wait_response) {
+                    why = co_await call.connection().readable(call.limit(now));
+                } else if (now == step::wait_body) {
+                    auto began = worker::current().deadlines().now();
+                    why = co_await readable_either(*x.request.body.waits_on(), call.connection(),
+                                                   call.limit(now));
+                    auto waited =
+                        (worker::current().deadlines().now() - began) * deadline_wheel::resolution;
+                    if (why == wait_result::ready && !x.request.body.awaits_continue() &&
+                        !x.request.body.note_wait(waited))
+                        why = wait_result::timed_out;
+                } else if (now == step::wait_send) {
+                    why = co_await readable_or_writable(call.connection(), call.limit(now));
+                } else if (now == step::interim) {
+                    co_await x.send_interim(call.interim_status(), x.response.fields());
+                    call.interim_passed_on();
+                } else { // others want a turn
+                    co_await boost::asio::post(worker::current().context(), boost::asio::deferred);
+                }
+                now = why == wait_result::ready ? call.advance() : call.give_up(why, now);
+            }
+            if (now == step::failed)
+                tries.failed(call.why());
+        } while (now == step::failed && call.stale() && f.begin_again());
+        if (now == step::answered && tries.answered(call.status(), call.first_byte())) {
+            f.answer(call);
+            tries.keep();
+            co_return;
+        }
+    } while (tries.another() && f.begin_again());
+    tries.refuse();
 }
 
 } // namespace relais

@@ -2,6 +2,7 @@
 
 #include <relais/core/worker.hpp>
 #include <relais/upstream/client.hpp>
+#include <relais/upstream/retry.hpp>
 
 #include <boost/asio/post.hpp>
 
@@ -72,8 +73,11 @@ RELAIS_DECL body_sender::step body_sender::advance() {
 
 // The call
 
-RELAIS_DECL void upstream_call::use(std::unique_ptr<stream> connection, bool reused) noexcept {
+RELAIS_DECL void upstream_call::use(std::unique_ptr<stream> connection, connection_past past,
+                                    bool reused) noexcept {
     connection_ = std::move(connection);
+    past_ = past;
+    ++past_.requests;
     reused_ = reused;
     send_broke_ = took_bytes_ = false;
     used_ = 0;
@@ -115,14 +119,7 @@ RELAIS_DECL bool upstream_call::stale() const noexcept {
         return false;
     if (!took_bytes_)
         return true;
-    switch (x_.request.method()) { // RFC 9110, section 9.2.2
-    case verb::get:
-    case verb::head:
-    case verb::options:
-    case verb::put:
-    case verb::delete_: return true;
-    default: return false;
-    }
+    return is_idempotent(x_.request.method());
 }
 
 RELAIS_DECL upstream_call::step upstream_call::advance() {
@@ -214,19 +211,21 @@ RELAIS_DECL void upstream_call::interim_passed_on() {
 }
 
 RELAIS_DECL std::chrono::milliseconds upstream_call::limit(step waiting) const {
+    using std::chrono::milliseconds;
     // A client that waits for 100 is not slow: the server has to say something.
     if (waiting == step::wait_body && !x_.request.body.awaits_continue())
-        return x_.request.body.wait_limit();
+        return limits_.total.cut(x_.request.body.wait_limit());
     if (waiting == step::wait_send)
-        return limits_.write;
-    auto spent =
-        std::chrono::duration_cast<std::chrono::milliseconds>(worker::current().now() - sent_at_);
-    return std::max(limits_.first_byte - spent, std::chrono::milliseconds(1));
+        return limits_.total.cut(limits_.write);
+    auto spent = std::chrono::duration_cast<milliseconds>(worker::current().now() - sent_at_);
+    return limits_.total.cut(std::max(limits_.first_byte - spent, milliseconds(1)));
 }
 
 RELAIS_DECL upstream_call::step upstream_call::give_up(wait_result result, step waited_for) {
     if (result == wait_result::cancelled)
         return fail(end_reason::client_left);
+    if (limits_.total.is_over())
+        return fail(end_reason::total_timeout);
     if (waited_for == step::wait_body && !x_.request.body.awaits_continue())
         return fail(end_reason::body_timeout);
     if (waited_for == step::wait_send)
@@ -243,8 +242,9 @@ namespace detail {
 /// The rest of a response, with the connection that it comes from.
 class leased_body final : public framed_body {
 public:
-    leased_body(std::shared_ptr<stream> connection, connection_keeper& keeper, bool keep)
-        : connection_(std::move(connection)), keeper_(keeper), keep_(keep) {}
+    leased_body(std::shared_ptr<stream> connection, connection_keeper& keeper, connection_past past,
+                bool keep)
+        : connection_(std::move(connection)), keeper_(keeper), past_(past), keep_(keep) {}
 
     ~leased_body() override {
         if (connection_ && connection_.use_count() > 1)
@@ -255,24 +255,49 @@ public:
         // Only a connection that nobody shares and that has nothing left over is good for another request.
         if (keep_ && complete() && excess().empty() && connection_.use_count() == 1)
             if (auto* back = std::get_deleter<give_back>(connection_))
-                back->keeper = &keeper_;
+                *back = {&keeper_, past_};
         connection_.reset();
     }
 
     /// Deletes the connection, or gives it back.
     struct give_back {
         connection_keeper* keeper = nullptr;
+        connection_past past{};
         void operator()(stream* s) const {
             std::unique_ptr<stream> owned(s);
             if (keeper)
-                keeper->give(std::move(owned));
+                keeper->give(std::move(owned), past);
         }
     };
 
 private:
     std::shared_ptr<stream> connection_;
     connection_keeper& keeper_;
+    connection_past past_;
     bool keep_;
+};
+
+/// One that has to be through by a certain time.
+class timed_body final : public body {
+public:
+    timed_body(std::unique_ptr<body> inner, total_limit limit)
+        : inner_(std::move(inner)), limit_(limit) {}
+
+    io_result try_read(std::span<std::byte> to) override {
+        return limit_.is_over() ? io_result{0, io_state::error} : inner_->try_read(to);
+    }
+    stream* waits_on() noexcept override { return inner_->waits_on(); }
+    std::chrono::milliseconds wait_limit() const noexcept override {
+        return limit_.cut(inner_->wait_limit());
+    }
+    std::optional<std::uint64_t> remaining() const noexcept override { return inner_->remaining(); }
+    end_reason failure() const noexcept override { return limit_.or_else(inner_->failure()); }
+    end_reason silence() const noexcept override { return limit_.or_else(inner_->silence()); }
+    void finished() override { inner_->finished(); }
+
+private:
+    std::unique_ptr<body> inner_;
+    total_limit limit_;
 };
 
 /// Sends the rest of a request's body while the response is on its way already.
@@ -340,7 +365,7 @@ RELAIS_DECL void upstream_call::hand_over(connection_keeper& keeper) {
         bool exact = content.size() == came.size();
         r.body.set_ready(content, nullptr);
         if (reusable && exact)
-            keeper.give(std::move(connection_));
+            keeper.give(std::move(connection_), past_);
         else // a response that is whole though the request is not: nobody wants the rest of the upload
             connection_.reset();
         return;
@@ -349,7 +374,7 @@ RELAIS_DECL void upstream_call::hand_over(connection_keeper& keeper) {
     std::shared_ptr<stream> shared(connection_.release(), detail::leased_body::give_back{});
     auto& s = *shared;
     bool uploading = !sender_.done() && !send_broke_;
-    auto body = std::make_unique<detail::leased_body>(shared, keeper, reusable);
+    auto body = std::make_unique<detail::leased_body>(shared, keeper, past_, reusable);
     auto framing = framing_;
     std::string_view ready;
     if (framing.kind == framing_kind::length) { // goes out with the head
@@ -358,7 +383,11 @@ RELAIS_DECL void upstream_call::hand_over(connection_keeper& keeper) {
         came = {};
     }
     body->begin(s, framing, came, limits_.read);
-    r.body.set_ready(ready, std::move(body));
+    if (!limits_.total.exists())
+        r.body.set_ready(ready, std::move(body));
+    else
+        r.body.set_ready(ready,
+                         std::make_unique<detail::timed_body>(std::move(body), limits_.total));
     if (uploading) {
         auto& late = *x_.hold(std::make_unique<detail::late_upload>(x_, std::move(shared),
                                                                     std::move(sender_), limits_));

@@ -1,12 +1,13 @@
 #pragma once
 
-#include <relais/core/worker.hpp>
+#include <relais/core/error.hpp>
 #include <relais/http/path.hpp>
-#include <relais/net/connect.hpp>
-#include <relais/tls/stream.hpp>
+#include <relais/upstream/balance.hpp>
+#include <relais/upstream/impl/waiting_line.hpp>
 #include <relais/upstream/server.hpp>
 
 #include <charconv>
+#include <limits>
 
 namespace relais {
 
@@ -88,88 +89,42 @@ RELAIS_DECL upstream_url upstream_url::parse(std::string_view text) {
     return made;
 }
 
-RELAIS_DECL upstream_server::upstream_server(upstream_url url, upstream_options options)
-    : url_(std::move(url)), options_(std::move(options)) {}
+RELAIS_DECL upstream_server::upstream_server(std::string name, server_health_options const& health,
+                                             std::shared_ptr<detail::server_events> events)
+    : events_(std::move(events)), health_(health, events_->changes), name_(std::move(name)),
+      url_(upstream_url::parse(name_)), id_(server_id(name_)) {}
 
-RELAIS_DECL void upstream_server::prepare() {
-    if (addresses_.empty())
-        addresses_ = resolve(url_.where);
-    if (url_.secure && url_.where.is_unix() && options_.tls.name.empty())
-        throw startup_error("https to " + url_.where.to_string() +
-                            " needs the name in the server's certificate: set .tls = {.name = "
-                            "\"...\"}");
-    if (url_.secure && !tls_)
-        tls_ = std::make_unique<tls_client_context>(options_.tls);
+RELAIS_DECL bool upstream_server::try_enter() noexcept {
+    // In one order with what the line does: who waits there is not missed. Never above the limit, not for an instant:
+    // somebody who was called would find it full and wait on.
+    auto const limit = limit_.load(std::memory_order_relaxed);
+    if (limit == 0) {
+        active_.fetch_add(1);
+        return true;
+    }
+    auto now = active_.load();
+    while (now < limit)
+        if (active_.compare_exchange_weak(now, now + 1))
+            return true;
+    return false;
 }
 
-namespace detail {
-
-/// A worker's idle connections to a server, which lives as long as they do: no other one gets its address.
-struct servers_pool {
-    servers_pool(std::shared_ptr<upstream_server const> s, std::size_t size,
-                 std::chrono::milliseconds timeout)
-        : server(std::move(s)), pool(size, timeout) {}
-    std::shared_ptr<upstream_server const> server;
-    connection_pool pool;
-};
-
-} // namespace detail
-
-RELAIS_DECL connection_pool& upstream_server::pool() const {
-    return worker::current()
-        .local<detail::servers_pool>(this,
-                                     [this] {
-                                         return std::make_shared<detail::servers_pool>(
-                                             shared_from_this(), options_.pool_size,
-                                             options_.pool_timeout);
-                                     })
-        .pool;
+RELAIS_DECL void upstream_server::leave() noexcept {
+    active_.fetch_sub(1);
+    events_->line.call_next();
 }
 
-RELAIS_DECL awaitable<server_connection> upstream_server::connect(std::string opening) const {
-    server_connection made;
-    auto result = co_await relais::connect(addresses_, options_.connect_timeout);
-    if (!result.connected) {
-        made.why = result.why;
-        co_return made;
-    }
-    if (!opening.empty()) {
-        auto const sent =
-            co_await write_all(*result.connected, std::as_bytes(std::span<char const>(opening)),
-                               options_.connect_timeout);
-        if (sent != write_result::done) {
-            made.why = sent == write_result::cancelled   ? end_reason::client_left
-                       : sent == write_result::timed_out ? end_reason::upstream_write_timeout
-                                                         : end_reason::upstream_reset;
-            co_return made;
-        }
-    }
-    if (!tls_) {
-        made.connected = std::move(result.connected);
-        co_return made;
-    }
-    auto secured =
-        std::make_unique<tls_stream>(std::move(result.connected), *tls_, url_.where.host);
-    auto end = worker::current().now() + tls_->handshake_timeout();
-    for (;;) {
-        auto state = secured->try_handshake();
-        if (state == io_state::ok)
-            break;
-        auto left =
-            std::chrono::duration_cast<std::chrono::milliseconds>(end - worker::current().now());
-        if (state != io_state::would_block || left.count() <= 0) {
-            made.why = state == io_state::would_block ? end_reason::upstream_tls_timeout
-                                                      : end_reason::upstream_tls_failed;
-            co_return made;
-        }
-        auto why = co_await secured->readable(left);
-        if (why == wait_result::cancelled) {
-            made.why = end_reason::client_left;
-            co_return made;
-        }
-    }
-    made.connected = std::move(secured);
-    co_return made;
+RELAIS_DECL void upstream_server::set_limit(std::size_t most) noexcept {
+    constexpr std::size_t largest = std::numeric_limits<std::uint32_t>::max();
+    limit_.store(static_cast<std::uint32_t>(std::min(most, largest)), std::memory_order_relaxed);
+}
+
+RELAIS_DECL std::shared_ptr<std::vector<socket_address> const> upstream_server::addresses() const {
+    return addresses_.load();
+}
+
+RELAIS_DECL void upstream_server::set_addresses(std::vector<socket_address> found) {
+    addresses_.store(std::make_shared<std::vector<socket_address> const>(std::move(found)));
 }
 
 } // namespace relais
