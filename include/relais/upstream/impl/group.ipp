@@ -276,7 +276,7 @@ RELAIS_DECL server_choice upstream_group::take(std::shared_ptr<upstream_server> 
 
 RELAIS_DECL awaitable<server_choice>
 upstream_group::wait_in_line(exchange& x, std::span<upstream_server const* const> tried) {
-    waiting_line::place place(events_->line);
+    waiting_line::place place(std::shared_ptr<waiting_line>(events_, &events_->line));
     auto const end = worker::current().now() + options_.queue_timeout;
     for (;;) {
         if (!place.stand())

@@ -24,6 +24,15 @@ class waiting_line {
         bool stands = false; ///< in the line; otherwise it was called. Guarded by the line's mutex
     };
 
+    /// Takes those of a worker out of the line before the worker cannot be called any more.
+    struct end_of_worker {
+        end_of_worker(std::shared_ptr<waiting_line> l, worker& w) : line(std::move(l)), at(&w) {}
+        end_of_worker(end_of_worker const&) = delete;
+        ~end_of_worker() { line->forget(at); }
+        std::shared_ptr<waiting_line> line;
+        worker* at;
+    };
+
 public:
     explicit waiting_line(std::size_t most) noexcept : most_(most) {}
     waiting_line(waiting_line const&) = delete;
@@ -32,21 +41,25 @@ public:
     /// What a coroutine of the current worker has while it waits.
     class place {
     public:
-        explicit place(waiting_line& in) noexcept : in_(in) {}
+        explicit place(std::shared_ptr<waiting_line> in) noexcept : in_(std::move(in)) {}
         place(place const&) = delete;
         place& operator=(place const&) = delete;
         ~place() {
             if (who_)
-                in_.leave(*who_);
+                in_->leave(*who_);
         }
 
         /// Stands in line, at its head where it was called before and found nothing. What becomes free from now on is not
         /// missed. \return false where the line is full.
         bool stand() {
             bool const again = who_ != nullptr;
-            if (!again)
-                who_ = std::make_shared<waiter>(&worker::current());
-            if (in_.stand(who_, again))
+            auto& here = worker::current();
+            if (!again) {
+                who_ = std::make_shared<waiter>(&here);
+                here.local<end_of_worker>(
+                    in_.get(), [&] { return std::make_shared<end_of_worker>(in_, here); });
+            }
+            if (in_->stand(who_, again))
                 return true;
             who_.reset();
             return false;
@@ -58,11 +71,11 @@ public:
         /// It has found a server: the call was not in vain.
         void serve() noexcept {
             if (auto const who = std::exchange(who_, nullptr))
-                in_.remove(*who);
+                in_->remove(*who);
         }
 
     private:
-        waiting_line& in_;
+        std::shared_ptr<waiting_line> in_;
         std::shared_ptr<waiter> who_;
     };
 
@@ -101,6 +114,16 @@ private:
         standing_.erase(std::ranges::find(standing_, &who, &std::shared_ptr<waiter>::get));
         size_.store(standing_.size());
         return true;
+    }
+
+    void forget(worker const* at) noexcept {
+        std::lock_guard lock(mutex_);
+        std::erase_if(standing_, [at](auto const& who) {
+            bool const of_it = who->at == at;
+            who->stands &= !of_it;
+            return of_it;
+        });
+        size_.store(standing_.size());
     }
 
     // Who was called and goes without a server passes the call on.
