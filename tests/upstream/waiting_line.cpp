@@ -1,9 +1,11 @@
 #include "catch.hpp"
 
+#include <relais/core/awaitable.hpp>
 #include <relais/upstream/impl/waiting_line.hpp>
 #include <relais/upstream/server.hpp>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 
 #include <atomic>
