@@ -75,6 +75,7 @@
 #include <relais/upstream/pool.hpp>
 #include <relais/upstream/retry.hpp>
 #include <relais/upstream/server.hpp>
+#include <relais/upstream/server_list.hpp>
 #include <relais/upstream/total_limit.hpp>
 #include <relais/upstream/tries.hpp>
 #include <relais/upstream/upstream.hpp>
