@@ -16,11 +16,11 @@ class exchange;
 struct upstream_facts {
     std::string_view server; ///< the last one that was tried, as it was configured; empty: none
     unsigned tries = 0;      ///< how many servers were tried, one more than once perhaps
-    std::chrono::microseconds connect{}; ///< TLS included; zero where the connection was there
-    std::chrono::microseconds
+    std::chrono::nanoseconds connect{}; ///< TLS included; zero where the connection was there
+    std::chrono::nanoseconds
         first_byte{}; ///< from the last byte of the request to the head of the response
     std::chrono::steady_clock::time_point began{}; ///< the first try, by the worker's clock
-    std::chrono::microseconds total{}; ///< from the first try to the end of the exchange
+    std::chrono::nanoseconds total{}; ///< from the first try to the end of the exchange
 };
 
 /// A server that an exchange makes use of, let go when it has ended: the upstream's side of `exchange::use`.

@@ -71,9 +71,13 @@ public:
 
         /// Checks the options. \throws startup_error
         virtual void prepare() const {}
+
+        /// Whether its choosers do something in `answered`.
+        virtual bool marks_answers() const noexcept { return false; }
     };
 
-    explicit balancing(std::shared_ptr<rule const> made) noexcept : rule_(std::move(made)) {}
+    explicit balancing(std::shared_ptr<rule const> made)
+        : rule_(std::move(made)), marks_answers_(rule_->marks_answers()) {}
 
     /// Makes a chooser for a worker.
     ///
@@ -86,8 +90,11 @@ public:
     /// Checks the options; called once at start. \throws startup_error that says what is wrong with them.
     void prepare() const { rule_->prepare(); }
 
+    bool marks_answers() const noexcept { return marks_answers_; }
+
 private:
     std::shared_ptr<rule const> rule_;
+    bool marks_answers_;
 };
 
 /// One after the other, in proportion to their weights and evenly mixed: {5, 1, 1} is a a b a c a a. What nginx does

@@ -26,7 +26,6 @@ struct call_limits {
         first_byte; ///< from the last byte of the request to the whole head of the response
     std::chrono::milliseconds read;  ///< between two pieces of the response's body
     std::chrono::milliseconds write; ///< for the server to take any of the bytes that wait for it
-    total_limit total{};             ///< for the response to be through
 };
 
 /// Sends the body of a request to a server, piece by piece, without waiting.
@@ -76,7 +75,9 @@ public:
         failed,        ///< `why()`
     };
 
-    upstream_call(exchange& x, call_limits limits) noexcept : x_(x), limits_(limits) {}
+    /// \param limits outlive the call. \param total for the response to be through.
+    upstream_call(exchange& x, call_limits const& limits, total_limit total = {}) noexcept
+        : x_(x), limits_(limits), total_(total) {}
     upstream_call(upstream_call const&) = delete;
     upstream_call& operator=(upstream_call const&) = delete;
 
@@ -100,9 +101,8 @@ public:
     unsigned status() const noexcept { return status_.status; }
 
     /// From the last byte of the request to the head of the response.
-    std::chrono::microseconds first_byte() const {
-        return std::chrono::duration_cast<std::chrono::microseconds>(
-            worker::current().batch_time() - sent_at_);
+    std::chrono::nanoseconds first_byte() const {
+        return worker::current().batch_time() - sent_at_;
     }
     void interim_passed_on();
 
@@ -127,7 +127,8 @@ private:
     step fail(end_reason why) noexcept;
 
     exchange& x_;
-    call_limits limits_;
+    call_limits const& limits_;
+    total_limit total_;
     std::unique_ptr<stream> connection_;
     connection_past past_;
     body_sender sender_;

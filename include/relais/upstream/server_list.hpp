@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace relais {
@@ -24,9 +23,9 @@ struct server_entry {
     server_settings settings{};
 
     template <class Text>
-        requires std::convertible_to<Text&&, std::string_view>
-    server_entry(Text&& text, server_settings how = {}) // NOLINT(google-explicit-constructor)
-        : where(std::string_view(std::forward<Text>(text))), settings(how) {}
+        requires std::convertible_to<Text const&, std::string_view>
+    server_entry(Text const& text, server_settings how = {}) // NOLINT(google-explicit-constructor)
+        : where(std::string_view(text)), settings(how) {}
 };
 
 /// The servers of a group.

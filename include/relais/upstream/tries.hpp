@@ -3,12 +3,14 @@
 #include <relais/config.hpp>
 #include <relais/core/awaitable.hpp>
 #include <relais/core/error.hpp>
+#include <relais/core/worker.hpp>
+#include <relais/http/exchange.hpp>
 #include <relais/upstream/impl/group.hpp>
 #include <relais/upstream/total_limit.hpp>
 #include <relais/upstream/upstream.hpp>
 
-#include <array>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -35,15 +37,17 @@ public:
 
     detail::server_hold& hold() noexcept { return hold_; }
 
-    /// A connection is made for this try, and there it is.
-    void connecting() { connecting_since_ = worker::current().now(); }
-    void connected();
+    /// A connection for this try is begun; it is there, or it is not.
+    void connect_begins() { x_.upstream.connect = worker::current().now() - began_; }
+    void connect_ended() {
+        x_.upstream.connect = worker::current().now() - began_ - x_.upstream.connect;
+    }
 
     /// The try failed.
     void failed(end_reason why) noexcept { why_ = why; }
 
     /// The head of an answer is there. \return false where its status is one for which another server is tried.
-    bool answered(unsigned status, std::chrono::microseconds first_byte);
+    bool answered(unsigned status, std::chrono::nanoseconds first_byte);
 
     /// The exchange keeps the server to its end.
     void keep();
@@ -59,18 +63,23 @@ private:
     bool may_try_again(unsigned status);
     void judge_group(unsigned status); ///< for the circuit breaker
 
+    detail::upstream_group& group() const noexcept { return of_.group(); }
+    std::span<upstream_server const* const> tried() const noexcept {
+        return tried_ ? std::span<upstream_server const* const>(*tried_)
+                      : std::span<upstream_server const* const>();
+    }
+
+    // It is a part of a coroutine's frame, for which small is fast.
     upstream const& of_;
-    detail::upstream_group& group_;
     exchange& x_;
     std::chrono::steady_clock::time_point began_;
     total_limit total_;
-    std::chrono::steady_clock::time_point connecting_since_{};
     detail::server_hold hold_;
-    std::vector<upstream_server const*> tried_;
+    std::unique_ptr<std::vector<upstream_server const*>> tried_; ///< null: none
+    std::uint16_t status_ = 0; ///< of the answer, as the server sent it
     end_reason why_ = end_reason::completed;
-    unsigned status_ = 0; ///< of the answer, as the server sent it
-    admission circuit_;   ///< a verdict on the group is owed
-    bool again_ = false;  ///< there is to be another try
+    admission circuit_;  ///< a verdict on the group is owed
+    bool again_ = false; ///< there is to be another try
 };
 
 } // namespace relais

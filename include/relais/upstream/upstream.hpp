@@ -40,6 +40,7 @@ public:
         requires(!std::convertible_to<Range, std::string_view> &&
                  !std::same_as<std::remove_cvref_t<Range>, server_list> &&
                  std::constructible_from<server_entry, std::ranges::range_reference_t<Range>>)
+    // NOLINTNEXTLINE(bugprone-forwarding-reference-overload): an upstream is no range
     explicit upstream(Range&& servers, upstream_options options = {})
         : upstream(list_of(std::forward<Range>(servers)), std::move(options)) {}
 

@@ -172,7 +172,7 @@ struct access_log_stage::lines {
 
     void add(exchange& x);
     void put_escaped(std::string_view bytes);
-    void put_seconds(std::chrono::microseconds time);
+    void put_seconds(std::chrono::nanoseconds time);
     void put_or_dash(std::string_view bytes) { put_escaped(bytes.empty() ? "-" : bytes); }
     std::string_view date();
 
@@ -213,8 +213,8 @@ RELAIS_DECL void access_log_stage::lines::put_escaped(std::string_view bytes) {
 }
 
 /// With three places: `0.012`.
-RELAIS_DECL void access_log_stage::lines::put_seconds(std::chrono::microseconds time) {
-    auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0)) / 1000;
+RELAIS_DECL void access_log_stage::lines::put_seconds(std::chrono::nanoseconds time) {
+    auto ms = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0)) / 1'000'000;
     char thousandths[4] = {'.', static_cast<char>('0' + ms / 100 % 10),
                            static_cast<char>('0' + ms / 10 % 10), static_cast<char>('0' + ms % 10)};
     text.put_number(ms / 1000).put({thousandths, sizeof thousandths});
@@ -264,7 +264,7 @@ RELAIS_DECL void access_log_stage::lines::add(exchange& x) {
     text.put("\" \"");
     put_or_dash(q[known_field::user_agent]);
     text.put("\" ");
-    auto took = std::chrono::duration_cast<std::chrono::microseconds>(
+    auto took = std::chrono::nanoseconds(
         worker::current().now() -
         x.started()); // a stage may have waited for what is no event of a socket
     put_seconds(took);

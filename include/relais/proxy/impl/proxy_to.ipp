@@ -42,6 +42,7 @@ struct proxy_stage::shared {
     std::string path; ///< what replaces the route's prefix, canonical; empty: nothing does
     std::shared_ptr<relais::connector> connector;
     known_fields rewritten; ///< of answers
+    call_limits limits{options.first_byte_timeout, options.read_timeout, options.write_timeout};
 };
 
 namespace detail {
@@ -127,9 +128,10 @@ public:
     /// Makes the exchange ready for another try. \return false where the request's body is gone.
     bool begin_again();
 
-    /// The server that is asked next.
-    void set_server(std::shared_ptr<upstream_server> server) noexcept {
-        server_ = std::move(server);
+    /// The server that is asked next; it outlives the try.
+    void set_server(std::shared_ptr<upstream_server> const& server) noexcept {
+        server_ = &server;
+        pool_ = nullptr;
     }
 
     connection_pool::idle idle_connection();
@@ -154,7 +156,8 @@ private:
 
     shared const& s_;
     exchange& x_;
-    std::shared_ptr<upstream_server> server_;
+    std::shared_ptr<upstream_server> const* server_ = nullptr;
+    connection_pool* pool_ = nullptr; ///< where an idle connection was looked for
     std::string target_;
     bool chunked_ = false;
 };
@@ -260,7 +263,7 @@ RELAIS_DECL std::string_view proxy_stage::forwarding::head() {
     out.put(" HTTP/1.1\r\n");
 
     out.put_field("Host",
-                  keeps_host() ? q.authority() : std::string_view(server_->url().authority));
+                  keeps_host() ? q.authority() : std::string_view((*server_)->url().authority));
     constexpr known_fields ours(known_field::host, known_field::content_length,
                                 known_field::transfer_encoding, known_field::connection,
                                 known_field::keep_alive, known_field::upgrade, known_field::expect,
@@ -308,7 +311,7 @@ RELAIS_DECL bool proxy_stage::forwarding::begin_again() {
 
 RELAIS_DECL connection_pool::idle proxy_stage::forwarding::idle_connection() {
     if (auto* pinned = x_.connection().state.find<detail::pinned_connections>())
-        if (auto* mine = pinned->find(*s_.connector, *server_)) {
+        if (auto* mine = pinned->find(*s_.connector, **server_)) {
             auto kept = std::move(mine->connection);
             if (kept && kept->quiet() && mine->client == announced())
                 return {std::move(kept), mine->past};
@@ -318,7 +321,8 @@ RELAIS_DECL connection_pool::idle proxy_stage::forwarding::idle_connection() {
     if (x_.request.is_websocket() ||
         detail::authenticates_connection(x_.request.fields(), known_field::authorization))
         return {};
-    return s_.connector->pool(server_).take();
+    pool_ = &s_.connector->pool(*server_);
+    return pool_->take();
 }
 
 RELAIS_DECL std::string proxy_stage::forwarding::opening() const {
@@ -342,19 +346,19 @@ RELAIS_DECL connection_keeper& proxy_stage::forwarding::keeper() {
         detail::authenticates_connection(x_.request.fields(), known_field::authorization) ||
         detail::authenticates_connection(x_.response.fields(), known_field::www_authenticate);
     if (authenticates || !announced().empty() ||
-        (pinned && pinned->find(*s_.connector, *server_))) {
+        (pinned && pinned->find(*s_.connector, **server_))) {
         auto& mine = (pinned ? *pinned : state.emplace<detail::pinned_connections>())
-                         .make(*s_.connector, server_);
+                         .make(*s_.connector, *server_);
         mine.client = announced();
         mine.authenticated |= authenticates;
         return mine;
     }
-    return s_.connector->pool(server_);
+    return pool_ ? *pool_ : s_.connector->pool(*server_);
 }
 
 RELAIS_DECL void proxy_stage::forwarding::rewrite_answer() {
     auto const& q = x_.request;
-    auto const& url = server_->url();
+    auto const& url = (*server_)->url();
     rewrite_sides between;
     between.secure = url.secure;
     between.authority = url.where.is_unix() ? std::string_view() : url.authority;
@@ -477,22 +481,21 @@ RELAIS_DECL awaitable<> proxy_stage::operator()(exchange& x) const {
             co_return;
         }
         f.set_server(tries.hold().server());
-        upstream_call call(x, call_limits{options.first_byte_timeout, options.read_timeout,
-                                          options.write_timeout, tries.total()});
+        upstream_call call(x, shared_->limits, tries.total());
         auto idle = f.idle_connection();
         auto now = step::failed;
         do {
             if (idle.connection) {
                 call.use(std::move(idle.connection), idle.past, true);
             } else {
-                tries.connecting();
+                tries.connect_begins();
                 auto fresh =
                     co_await shared_->connector->connect(*tries.hold(), f.opening(), tries.total());
+                tries.connect_ended();
                 if (!fresh.connected) {
                     tries.failed(fresh.why);
                     break;
                 }
-                tries.connected();
                 call.use(std::move(fresh.connected), {worker::current().deadlines().now()}, false);
             }
             auto head = f.head();

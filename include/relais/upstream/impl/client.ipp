@@ -214,17 +214,17 @@ RELAIS_DECL std::chrono::milliseconds upstream_call::limit(step waiting) const {
     using std::chrono::milliseconds;
     // A client that waits for 100 is not slow: the server has to say something.
     if (waiting == step::wait_body && !x_.request.body.awaits_continue())
-        return limits_.total.cut(x_.request.body.wait_limit());
+        return total_.cut(x_.request.body.wait_limit());
     if (waiting == step::wait_send)
-        return limits_.total.cut(limits_.write);
+        return total_.cut(limits_.write);
     auto spent = std::chrono::duration_cast<milliseconds>(worker::current().now() - sent_at_);
-    return limits_.total.cut(std::max(limits_.first_byte - spent, milliseconds(1)));
+    return total_.cut(std::max(limits_.first_byte - spent, milliseconds(1)));
 }
 
 RELAIS_DECL upstream_call::step upstream_call::give_up(wait_result result, step waited_for) {
     if (result == wait_result::cancelled)
         return fail(end_reason::client_left);
-    if (limits_.total.is_over())
+    if (total_.is_over())
         return fail(end_reason::total_timeout);
     if (waited_for == step::wait_body && !x_.request.body.awaits_continue())
         return fail(end_reason::body_timeout);
@@ -383,11 +383,10 @@ RELAIS_DECL void upstream_call::hand_over(connection_keeper& keeper) {
         came = {};
     }
     body->begin(s, framing, came, limits_.read);
-    if (!limits_.total.exists())
+    if (!total_.exists())
         r.body.set_ready(ready, std::move(body));
     else
-        r.body.set_ready(ready,
-                         std::make_unique<detail::timed_body>(std::move(body), limits_.total));
+        r.body.set_ready(ready, std::make_unique<detail::timed_body>(std::move(body), total_));
     if (uploading) {
         auto& late = *x_.hold(std::make_unique<detail::late_upload>(x_, std::move(shared),
                                                                     std::move(sender_), limits_));

@@ -98,6 +98,9 @@ public:
     /// The head of the answer is there: for balancers that leave a mark in it.
     void answered(exchange& x, upstream_server const& by);
 
+    /// Whether it is the server of a URL.
+    bool is_one() const noexcept { return of_url_; }
+
     retry_budget& budget() noexcept { return budget_; }
     circuit_breaker& breaker() noexcept { return breaker_; }
     std::size_t waiting() const noexcept { return events_->line.size(); }

@@ -62,8 +62,7 @@ RELAIS_DECL void server_hold::end(std::shared_ptr<void> const& server, std::uint
     if (!worker::on_a_worker())
         return;
     ended.judge(x.reason(), status);
-    x.upstream.total = std::chrono::duration_cast<std::chrono::microseconds>(
-        worker::current().batch_time() - x.upstream.began);
+    x.upstream.total = worker::current().batch_time() - x.upstream.began;
 }
 
 // What one worker sees of the servers: those that may take requests, in the form in which balancers choose.
@@ -297,7 +296,8 @@ upstream_group::wait_in_line(exchange& x, std::span<upstream_server const* const
 }
 
 RELAIS_DECL void upstream_group::answered(exchange& x, upstream_server const& by) {
-    view_of_worker().answered(x, by);
+    if (options_.balance.marks_answers())
+        view_of_worker().answered(x, by);
 }
 
 } // namespace relais::detail

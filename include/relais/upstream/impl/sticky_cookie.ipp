@@ -169,6 +169,8 @@ public:
     explicit sticky_rule(sticky_options options)
         : options_(std::make_shared<sticky_options const>(std::move(options))) {}
 
+    bool marks_answers() const noexcept override { return true; }
+
     std::unique_ptr<chooser> among(std::span<candidate const> list, chooser const* before,
                                    std::uint64_t seed) const override {
         return std::make_unique<sticky_chooser>(options_, list,
