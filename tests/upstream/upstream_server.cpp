@@ -8,6 +8,9 @@
 #include <relais/upstream/server.hpp>
 
 #include <algorithm>
+#include <cstdint>
+#include <sys/socket.h>
+#include <unistd.h>
 
 using namespace relais;
 using namespace relais::testing;
@@ -28,6 +31,37 @@ std::shared_ptr<upstream_server> a_server(std::string name = "http://127.0.0.1:1
     return std::make_shared<upstream_server>(std::move(name), server_health_options(),
                                              std::make_shared<detail::server_events>(10));
 }
+
+// Listens on 127.0.0.1, and tells where connections come from.
+class loopback_listener {
+public:
+    loopback_listener() {
+        socket_address const any(boost::asio::ip::make_address("127.0.0.1"), 0);
+        REQUIRE(::bind(descriptor_, any.data(), any.size()) == 0);
+        REQUIRE(::listen(descriptor_, 8) == 0);
+    }
+    loopback_listener(loopback_listener const&) = delete;
+    ~loopback_listener() { ::close(descriptor_); }
+
+    std::uint16_t port() const { return address_of(descriptor_, ::getsockname).port(); }
+    std::string accepted_from() const {
+        int const one = ::accept(descriptor_, nullptr, nullptr);
+        auto const from = address_of(one, ::getpeername).ip().to_string();
+        ::close(one);
+        return from;
+    }
+
+private:
+    template <class Get>
+    static socket_address address_of(int descriptor, Get get) {
+        sockaddr_storage storage{};
+        socklen_t size = sizeof storage;
+        REQUIRE(get(descriptor, reinterpret_cast<sockaddr*>(&storage), &size) == 0);
+        return socket_address::from_kernel(reinterpret_cast<sockaddr const*>(&storage), size);
+    }
+
+    int descriptor_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+};
 
 } // namespace
 
@@ -119,9 +153,31 @@ TEST_CASE("upstream server: what is found out at the start") {
     CHECK(
         said("http://127.0.0.1:1", {.source_address = "here"}) ==
         "source_address \"here\" is no IP address: write one of this machine's, such as 10.0.0.1");
+    CHECK(said("http://127.0.0.1:1", {.source_address = "192.0.2.1"}) ==
+          "source_address \"192.0.2.1\" cannot be used: Cannot assign requested address; write one "
+          "of "
+          "this machine's (ip address)");
+    CHECK(said("http://127.0.0.1:1", {.source_address = "127.0.0.2"}) == "prepared");
     CHECK(said("http://127.0.0.1:1", {.prefix = "/a/"}) ==
           "proxy_to(\"http://127.0.0.1:1\"): .prefix is for groups of servers: put the path into "
           "the URL");
+}
+
+TEST_CASE("upstream server: connections come from the address that is named") {
+    auto const source = GENERATE(values<std::string>({"127.0.0.1", "127.0.0.2"}));
+    loopback_listener const server;
+    session client(http() | proxy_to("http://127.0.0.1:" + std::to_string(server.port()),
+                                     {.source_address = source}));
+    client.send(get);
+    CHECK(server.accepted_from() == source);
+    // It has no address of the server's family.
+    auto const reasons = std::make_shared<std::vector<end_reason>>();
+    session other(
+        http() | proxied::noting{reasons} |
+        proxy_to("http://127.0.0.1:" + std::to_string(server.port()), {.source_address = "::1"}));
+    other.send(get);
+    CHECK(other.received().starts_with("HTTP/1.1 502 "));
+    CHECK(reasons->back() == end_reason::connect_failed);
 }
 
 TEST_CASE("upstream server: as many at once as it may have") {

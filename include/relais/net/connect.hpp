@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace relais {
@@ -20,10 +21,12 @@ struct connect_result {
 
 /// Connects to the first of `addresses` that answers; tries them in turn.
 ///
-/// \param limit for all of them together. \return `connect_refused`, `connect_failed` or `connect_timeout` when none
+/// \param limit for all of them together. \param source the address of this machine to connect from: addresses of another
+/// family are left out then, Unix sockets are not. \return `connect_refused`, `connect_failed` or `connect_timeout` when none
 /// did, `client_left` when the wait was cancelled. Cancellation: every type.
 awaitable<connect_result> connect(std::span<socket_address const> addresses,
-                                  std::chrono::milliseconds limit);
+                                  std::chrono::milliseconds limit,
+                                  std::optional<boost::asio::ip::address> source = {});
 
 } // namespace relais
 

@@ -19,8 +19,10 @@ public:
     static std::unique_ptr<socket> adopt(int descriptor, bool connected);
 
     /// Begins to connect. Once it is writable, `connect_error()` tells how it went.
+    /// \param from the address of this machine to connect from, of the same family; null: the system's choice.
     /// \return null, with errno set, when that failed at once.
-    static std::unique_ptr<socket> start_connect(socket_address const& to);
+    static std::unique_ptr<socket> start_connect(socket_address const& to,
+                                                 socket_address const* from = nullptr);
 
     /// The outcome of connecting, an errno value; 0 when connected.
     int connect_error() noexcept;

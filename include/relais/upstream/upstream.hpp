@@ -50,7 +50,7 @@ public:
     /// Has these servers in the place of those that there are. A server of the same name stays the same one, with its
     /// health; exchanges and tunnels that are under way do not notice, those on a server that goes end there.
     /// Names are resolved: not to be called on a worker. \throws startup_error and changes nothing where something is wrong with one
-    void replace(server_list servers) const;
+    void replace(server_list const& servers) const;
 
     /// Those that there are.
     std::vector<std::shared_ptr<upstream_server>> servers() const;

@@ -21,13 +21,20 @@ RELAIS_DECL end_reason reason_of_connect_error(int error) noexcept {
 } // namespace detail
 
 RELAIS_DECL awaitable<connect_result> connect(std::span<socket_address const> addresses,
-                                              std::chrono::milliseconds limit) {
+                                              std::chrono::milliseconds limit,
+                                              std::optional<boost::asio::ip::address> source) {
     connect_result result;
     result.why = end_reason::connect_failed;
     auto end = worker::current().now() + limit;
     auto untried = static_cast<std::int64_t>(addresses.size());
+    socket_address const from = source ? socket_address(*source, 0) : socket_address();
     for (auto const& address : addresses) {
-        auto s = socket::start_connect(address);
+        bool const bound = source && !address.is_unix();
+        if (bound && address.family() != from.family()) {
+            --untried;
+            continue;
+        }
+        auto s = socket::start_connect(address, bound ? &from : nullptr);
         if (!s) {
             --untried;
             result.why = detail::reason_of_connect_error(errno);

@@ -25,7 +25,8 @@ RELAIS_DECL std::unique_ptr<socket> socket::adopt(int descriptor, bool connected
     return std::unique_ptr<socket>(new socket(descriptor, g));
 }
 
-RELAIS_DECL std::unique_ptr<socket> socket::start_connect(socket_address const& to) {
+RELAIS_DECL std::unique_ptr<socket> socket::start_connect(socket_address const& to,
+                                                          socket_address const* from) {
     int descriptor = ::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (descriptor < 0)
         return nullptr;
@@ -33,7 +34,14 @@ RELAIS_DECL std::unique_ptr<socket> socket::start_connect(socket_address const& 
         int one = 1;
         ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     }
-    int failed = ::connect(descriptor, to.data(), to.size());
+    int failed = 0;
+    if (from) {
+        int one = 1; // the port is chosen when it is known where to: more connections than ports
+        ::setsockopt(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+        failed = ::bind(descriptor, from->data(), from->size());
+    }
+    if (!failed)
+        failed = ::connect(descriptor, to.data(), to.size());
     if (failed && errno != EINPROGRESS) {
         int error = errno;
         ::close(descriptor);

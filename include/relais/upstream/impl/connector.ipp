@@ -6,6 +6,10 @@
 #include <relais/upstream/connector.hpp>
 
 #include <algorithm>
+#include <cerrno>
+#include <sys/socket.h>
+#include <system_error>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -30,6 +34,16 @@ RELAIS_DECL void connector::prepare(std::span<std::shared_ptr<upstream_server> c
     if (error)
         throw startup_error("source_address \"" + options_.source_address +
                             "\" is no IP address: write one of this machine's, such as 10.0.0.1");
+    socket_address const place(address, 0);
+    int const trial = ::socket(place.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool const ours = trial >= 0 && ::bind(trial, place.data(), place.size()) == 0;
+    int const why = errno;
+    if (trial >= 0)
+        ::close(trial);
+    if (!ours)
+        throw startup_error("source_address \"" + options_.source_address +
+                            "\" cannot be used: " + std::generic_category().message(why) +
+                            "; write one of this machine's (ip address)");
     source_ = address;
 }
 
@@ -80,7 +94,8 @@ connector::connect(upstream_server const& server, std::string opening, total_lim
         made.why = end_reason::resolve_failed;
         co_return made;
     }
-    auto result = co_await relais::connect(*addresses, total.cut(options_.connect_timeout));
+    auto result =
+        co_await relais::connect(*addresses, total.cut(options_.connect_timeout), source_);
     if (!result.connected) {
         made.why =
             result.why == end_reason::connect_timeout ? total.or_else(result.why) : result.why;

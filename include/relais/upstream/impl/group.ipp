@@ -88,8 +88,8 @@ public:
                     full = true;
                     continue;
                 }
-                admission in;
-                if (one->health_counts && !(in = server->health().enter(now))) {
+                auto const in = one->health_counts ? server->health().enter(now) : admission();
+                if (one->health_counts && !in) {
                     server->leave();
                     continue;
                 }

@@ -19,7 +19,7 @@ RELAIS_DECL void upstream::prepare() const {
     group_->prepare();
 }
 
-RELAIS_DECL void upstream::replace(server_list servers) const {
+RELAIS_DECL void upstream::replace(server_list const& servers) const {
     group_->replace(servers);
 }
 
